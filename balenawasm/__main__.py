@@ -1,0 +1,5 @@
+"""`python -m balenawasm`: the same as the `balenawasm` command."""
+
+from balenawasm.cli.main import main
+
+main()

@@ -1,0 +1,123 @@
+"""File descriptions: open files. Defaults answer the errno that Unix gives for the wrong kind of file.
+
+A description is shared by every fd that dup or inheritance made of it and counts those; the last `release` closes it.
+Buffers are writable (for reads) or readable (for writes) views of guest memory; an implementation may not keep them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from balenawasm.vfs.node import Caller, DirEntry, Node, Stat
+from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.flags import Filetype, Whence
+
+Buffers = Sequence[memoryview]
+
+_count_lock = threading.Lock()
+
+
+class Description:
+    """One open file. `flags` are WASI fdflags; `host_fd` is what poll waits on, or -1: always ready."""
+
+    filetype: Filetype = Filetype.UNKNOWN
+    host_fd: int = -1
+    seekable: bool = False
+    readable: bool = True
+    writable: bool = True
+    """For the access mode in F_GETFL and the rights an fd starts with; read and write themselves answer EBADF."""
+
+    def __init__(self, node: Node | None = None, flags: int = 0) -> None:
+        self.node = node
+        self.flags = flags
+        self._references = 0
+
+    def retain(self) -> None:
+        """Count one more fd."""
+        with _count_lock:
+            self._references += 1
+
+    def release(self) -> None:
+        """Count one fd less; the last one closes."""
+        with _count_lock:
+            self._references -= 1
+            last = self._references == 0
+        if last:
+            self.close()
+
+    def close(self) -> None:
+        """Give back host resources. Called once."""
+
+    # Data.
+
+    def read(self, caller: Caller, buffers: Buffers) -> int:
+        """Read at the current offset, or from the stream; 0 is end of file. May block unless NONBLOCK: EAGAIN."""
+        raise GuestError(Errno.EBADF)
+
+    def write(self, caller: Caller, buffers: Buffers) -> int:
+        """Write at the current offset (at the end with APPEND), or to the stream. May block unless NONBLOCK."""
+        raise GuestError(Errno.EBADF)
+
+    def pread(self, caller: Caller, buffers: Buffers, offset: int) -> int:
+        """Read at `offset` without moving the current one."""
+        raise GuestError(Errno.ESPIPE)
+
+    def pwrite(self, caller: Caller, buffers: Buffers, offset: int) -> int:
+        """Write at `offset` without moving the current one."""
+        raise GuestError(Errno.ESPIPE)
+
+    def seek(self, offset: int, whence: Whence) -> int:
+        """Move the offset; returns it, counted from the start. EINVAL when it would be negative."""
+        raise GuestError(Errno.ESPIPE)
+
+    def entries(self, caller: Caller) -> list[DirEntry]:
+        """A directory's entries without `.` and `..`."""
+        raise GuestError(Errno.ENOTDIR)
+
+    # Attributes.
+
+    def stat(self) -> Stat:
+        """The attributes of the file."""
+        if self.node is not None:
+            return self.node.stat()
+        return Stat(0, 0, self.filetype, 1, 0, 0, 0, 0)
+
+    def truncate(self, size: int) -> None:
+        """ftruncate(2): EINVAL unless a regular file open for writing."""
+        raise GuestError(Errno.EINVAL)
+
+    def allocate(self, offset: int, length: int) -> None:
+        """posix_fallocate(3): the file is at least offset+length bytes long afterwards."""
+        raise GuestError(Errno.ENOTSUP)
+
+    def sync(self, *, data_only: bool) -> None:
+        """fsync(2) or fdatasync(2); a file without durable storage has nothing to do."""
+
+    def set_times(self, atim: int | None, mtim: int | None) -> None:
+        """futimens(2), nanoseconds; None leaves that one."""
+        if self.node is None:
+            raise GuestError(Errno.ENOTSUP)
+        self.node.set_times(atim, mtim)
+
+    def set_flags(self, flags: int) -> None:
+        """fcntl(F_SETFL)."""
+        self.flags = flags
+
+    # Sockets.
+
+    def accept(self, caller: Caller, flags: int) -> Description:
+        """Take the next connection of a listening socket; `flags` become its fdflags."""
+        raise GuestError(Errno.ENOTSOCK)
+
+    def recv(self, caller: Caller, buffers: Buffers, *, peek: bool, wait_all: bool) -> int:
+        """Receive from a connected socket; 0 is end of stream."""
+        raise GuestError(Errno.ENOTSOCK)
+
+    def send(self, caller: Caller, buffers: Buffers) -> int:
+        """Send on a connected socket."""
+        raise GuestError(Errno.ENOTSOCK)
+
+    def shutdown(self, how: int) -> None:
+        """Close one or both directions: SHUT_RD, SHUT_WR of wasi.flags."""
+        raise GuestError(Errno.ENOTSOCK)
