@@ -73,14 +73,16 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
+def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
     """Hold an advisory lock (flock) on `path`, creating it; blocks until it is free.
 
+    With `wait` off, a lock that another holder has raises BlockingIOError at once.
     The lock file is never removed: removing it would let two holders lock different inodes.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(fd, operation if wait else operation | fcntl.LOCK_NB)
         yield
     finally:
         os.close(fd)
