@@ -37,14 +37,19 @@ class PendingFile:
         self.file: BinaryIO = os.fdopen(fd, "w+b", buffering=1 << 18)
         self._committed = False
 
-    def commit(self, target: Path) -> None:
-        """Flush, fsync, rename to `target` (same file system) and fsync its directory."""
+    def commit(self, target: Path, *, durable: bool = True) -> None:
+        """Flush, fsync, rename to `target` (same file system) and fsync its directory.
+
+        `durable=False` leaves out both fsyncs: for files that are worthless after a reboot.
+        """
         self.file.flush()
-        os.fsync(self.file.fileno())
+        if durable:
+            os.fsync(self.file.fileno())
         self.file.close()
         self.path.replace(target)
         self._committed = True
-        fsync_directory(target.parent)
+        if durable:
+            fsync_directory(target.parent)
 
     def discard(self) -> None:
         """Close and remove the temporary file unless it was committed; safe to call twice."""
@@ -65,11 +70,14 @@ def pending_file(directory: Path, *, mode: int = 0o644) -> Iterator[PendingFile]
         pending.discard()
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by a file with this content, durably. OSError leaves the old file as it was."""
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Replace `path` by a file with this content, durably. OSError leaves the old file as it was.
+
+    With `durable=False` a reader still sees the old or the new file, but a power cut may lose both.
+    """
     with pending_file(path.parent, mode=mode) as pending:
         pending.file.write(data)
-        pending.commit(path)
+        pending.commit(path, durable=durable)
 
 
 @contextlib.contextmanager

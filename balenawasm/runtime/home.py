@@ -40,7 +40,7 @@ class UnsafeNameError(BalenaWasmError):
 
 @dataclass(frozen=True, slots=True)
 class ContainerPaths:
-    """The files of one container. `run` is its part of the run directory; the rest survives boots."""
+    """The files of one container; those in `run` are worthless after a reboot."""
 
     directory: Path
     run: Path

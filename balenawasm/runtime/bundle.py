@@ -1,0 +1,155 @@
+"""The bundle: everything that a runner needs to know about one container, in one JSON file.
+
+The format is described in docs/formats/bundle.md. Whoever starts a container (supervisor, `run`,
+the builder) writes `containers/<id>/bundle.json`; only the runner reads it. Paths are absolute host
+paths; names of files inside the container and everything a guest sees are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from balenawasm.atomicfile import write_atomic
+from balenawasm.runtime import jsonform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from balenawasm.runtime.home import ContainerPaths
+
+BUNDLE_VERSION = 1
+_MAX_BUNDLE = 16 << 20
+
+
+class BundleError(jsonform.FormError):
+    """A bundle is of another version or contradicts itself."""
+
+
+class MountKind(StrEnum):
+    """Where a mount's files are."""
+
+    VOLUME = "volume"
+    BIND = "bind"
+    TMPFS = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One read-only layer of the image: the host path of its disk image, and its digest."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """Something mounted over the root file system.
+
+    `source` is a host directory or file; it is empty for tmpfs. A mount whose target is `/` is the
+    root itself; a bundle with such a mount has no layers.
+    """
+
+    kind: MountKind
+    source: str = ""
+    target: bytes
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A container port with an outside listener: `listener` counts the fds handed to the runner."""
+
+    container_port: int
+    listener: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The container's place in its project's network.
+
+    `address` is its virtual IPv4 address; `directory` holds the network's listeners as Unix sockets
+    (`<address>/tcp-<port>`); `hosts_file` maps names to addresses. `allow` lists what may be
+    reached outside, `host:port` with `*` for either; empty means nothing.
+    """
+
+    address: str
+    directory: str
+    hosts_file: str
+    published: tuple[Published, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the container may use. `memory` is in bytes for each process's linear memory."""
+
+    memory: int | None = None
+    processes: int = 4096
+    open_files: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """One container.
+
+    `layers` are in the manifest's order: the lowest first. `program`, when set, is the host path of
+    a wasm module that is run as process 1 whatever `argv[0]` names. `log` is None when the standard
+    streams are passed through. `stdin` and `tty` say what process 1 gets as fd 0.
+    """
+
+    version: int = BUNDLE_VERSION
+    id: str
+    project: str | None = None
+    service: str | None = None
+    layers: tuple[Layer, ...] = ()
+    program: str | None = None
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...] = ()
+    cwd: bytes = b"/"
+    mounts: tuple[Mount, ...] = ()
+    network: Network | None = None
+    hostname: str = "localhost"
+    limits: Limits = Limits()
+    log: str | None = None
+    stdin: bool = False
+    tty: bool = False
+
+    def check(self) -> Bundle:
+        """Return self; raises BundleError when the parts contradict each other."""
+        if self.version != BUNDLE_VERSION:
+            raise BundleError(f"bundle version {self.version} is not {BUNDLE_VERSION}")
+        if not self.argv:
+            raise BundleError("argv: a container needs a program")
+        if not self.cwd.startswith(b"/"):
+            raise BundleError("cwd: not an absolute path")
+        for text in (*self.argv, *self.env, self.cwd):
+            if b"\0" in text:
+                raise BundleError("argv, env and cwd cannot hold a NUL byte")
+        for index, mount in enumerate(self.mounts):
+            if not mount.target.startswith(b"/"):
+                raise BundleError(f"mounts[{index}].target: not an absolute path")
+            if (mount.kind is MountKind.TMPFS) == bool(mount.source):
+                raise BundleError(f"mounts[{index}].source: only a tmpfs has none")
+            if mount.target == b"/" and self.layers:
+                raise BundleError(f"mounts[{index}].target: the layers are the root already")
+        return self
+
+
+def write_bundle(paths: ContainerPaths, bundle: Bundle) -> None:
+    """Write `containers/<id>/bundle.json`, making the directory.
+
+    Atomic, but not durable: after a power cut the bundle is made anew from the target state.
+    """
+    paths.directory.mkdir(mode=0o700, exist_ok=True)
+    write_atomic(paths.bundle, jsonform.encode(bundle.check()), mode=0o600, durable=False)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle; FormError says what is wrong with it, OSError when there is none."""
+    with path.open("rb") as file:
+        data = file.read(_MAX_BUNDLE + 1)
+    if len(data) > _MAX_BUNDLE:
+        raise BundleError(f"{path}: larger than {_MAX_BUNDLE} bytes")
+    return jsonform.decode(Bundle, data, str(path)).check()
