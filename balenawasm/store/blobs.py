@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from balenawasm.atomicfile import TEMPORARY_PREFIX, PendingFile, file_lock
+from balenawasm.atomicfile import PendingFile, file_lock
 from balenawasm.digest import Digest, HashingWriter, hex_of, parse_digest, sha256, sha256_file
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import MAXIMUM_SIZE
@@ -50,7 +50,7 @@ class BlobWriter:
         return Descriptor(media_type, self.digest, self.size)
 
     def finish(self) -> None:
-        """Make the blob durable under its digest; `Blobs.ingest` calls it at the end of the block."""
+        """Make the blob durable under its digest; called by `Blobs.ingest` at the block's end."""
         target = self._folder / hex_of(self.digest)
         try:
             if _has_size(target, self.size):
@@ -155,16 +155,6 @@ class Blobs:
         except OSError as error:
             raise from_oserror(error, path, "remove") from error
         return size
-
-    def sweep(self) -> int:
-        """Delete unfinished files under the exclusive lock; returns the bytes freed."""
-        freed = 0
-        for path in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
-            with contextlib.suppress(FileNotFoundError):
-                size = path.stat().st_size
-                path.unlink()
-                freed += size
-        return freed
 
     def _unreadable(self, digest: Digest, error: OSError) -> StoreError:
         if isinstance(error, FileNotFoundError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from balenawasm.atomicfile import file_lock, fsync_directory, write_atomic
+from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, fsync_directory, write_atomic
 from balenawasm.digest import Digest
 from balenawasm.errors import BalenaWasmError
 from balenawasm.oci.layoutdir import (
@@ -87,7 +87,7 @@ class Store:
     def sweep_unfinished(self) -> int:
         """Delete what crashed writers left, unless somebody writes now; returns the bytes freed."""
         with contextlib.suppress(BlockingIOError), file_lock(self._lock, wait=False):
-            return self.blobs.sweep()
+            return self._sweep()
         return 0
 
     def collect_garbage(self, keep: Collection[Digest] = ()) -> Collected:
@@ -101,12 +101,20 @@ class Store:
             for digest in keep:
                 if self.blobs.has(digest):
                     live |= self._of_manifest(digest)
-            freed, count = self.blobs.sweep(), 0
+            freed, count = self._sweep(), 0
             for digest in self.blobs.list():
                 if digest not in live:
                     freed += self.blobs.remove(digest)
                     count += 1
             return Collected(count, freed)
+
+    def _sweep(self) -> int:
+        freed = 0
+        for folder in (self.root, self.root / BLOBS_FOLDER):
+            for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                freed += path.stat().st_size
+                path.unlink()
+        return freed
 
     def _reachable(self, index: Index, depth: int) -> set[Digest]:
         if depth > _MAXIMUM_INDEX_DEPTH:
