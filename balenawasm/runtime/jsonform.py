@@ -52,7 +52,12 @@ def from_json(cls: type[T], data: object, where: str = "") -> T:
 
 def encode(value: object) -> bytes:
     """Return one line of JSON in ASCII, without a newline."""
-    return json.dumps(to_json(value), separators=(",", ":")).encode("ascii")
+    return dump(to_json(value))
+
+
+def dump(document: object) -> bytes:
+    """Return what :func:`to_json` made as one line of JSON in ASCII, without a newline."""
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
 def decode(cls: type[T], data: bytes, where: str = "") -> T:
