@@ -90,6 +90,9 @@ class Limits:
     open_files: int = 1024
 
 
+DEFAULT_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """One container.
@@ -111,7 +114,7 @@ class Bundle:
     mounts: tuple[Mount, ...] = ()
     network: Network | None = None
     hostname: str = "localhost"
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
     log: str | None = None
     stdin: bool = False
     tty: bool = False

@@ -1,0 +1,100 @@
+"""What the API tells about projects: the answers' types, shared by the daemon and its client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ServiceState(StrEnum):
+    """A service in one word."""
+
+    WAITING = "waiting"
+    """Not started yet: a dependency or an earlier step comes first."""
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    RESTARTING = "restarting"
+    """It ended and will be started again when its backoff is over."""
+    EXITED = "exited"
+    """It ended by itself and its restart policy leaves it so."""
+    STOPPED = "stopped"
+    """The user stopped it."""
+    FAILED = "failed"
+    """It could not be started; `error` says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortStatus:
+    """A published port; `host_ip` empty is every address."""
+
+    host_ip: str
+    host_port: int
+    container_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """One service. Times are seconds since 1970; `exit_code` is of the last run that ended."""
+
+    name: str
+    image: str
+    state: ServiceState
+    container: str | None = None
+    address: str | None = None
+    ports: tuple[PortStatus, ...] = ()
+    exit_code: int | None = None
+    restarts: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: str | None = None
+    command: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectStatus:
+    """One project with its services, sorted by name."""
+
+    name: str
+    services: tuple[ServiceStatus, ...]
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStatus:
+    """One container and the socket on which its runner takes exec and signals."""
+
+    id: str
+    project: str
+    service: str
+    state: ServiceState
+    control_socket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressEvent:
+    """Something that happened on the way to a target state; `service` is None for the project."""
+
+    step: str
+    service: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a service's output. `time` is RFC 3339 in UTC."""
+
+    service: str
+    time: str
+    stream: str
+    line: str
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Who answers: the program's version, its process and its state directory."""
+
+    version: str
+    pid: int
+    home: str

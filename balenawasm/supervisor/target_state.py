@@ -1,0 +1,169 @@
+"""The target state: what a project shall be. Plain frozen data, made by the CLI (or a push), kept
+in `projects/<name>/target.json` and compared with the current state by the planner.
+
+A service's target says everything about its container but what the supervisor itself allots:
+id, address and host paths. Two equal service targets are the same container: no restart.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from balenawasm.digest import Digest, parse_digest, sha256
+from balenawasm.errors import BalenaWasmError
+from balenawasm.runtime import jsonform
+from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits, MountKind
+from balenawasm.runtime.home import safe_name
+
+if TYPE_CHECKING:
+    from balenawasm.runtime.ports import PublishedPort
+
+TARGET_VERSION = 1
+MAX_SERVICES = 200
+"""A project's network has 253 addresses."""
+
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+
+
+class TargetStateError(BalenaWasmError):
+    """A target state contradicts itself."""
+
+
+class RestartPolicy(StrEnum):
+    """When a container whose process 1 ended is started again."""
+
+    NO = "no"
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    UNLESS_STOPPED = "unless-stopped"
+
+
+class Condition(StrEnum):
+    """What a service waits for in another one."""
+
+    STARTED = "service_started"
+    COMPLETED = "service_completed_successfully"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """A `depends_on` entry."""
+
+    service: str
+    condition: Condition = Condition.STARTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMount:
+    """A mount: `source` is a volume's name, a host path, or empty for a tmpfs."""
+
+    kind: MountKind
+    source: str = ""
+    target: bytes
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A service's label."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceTarget:
+    """One service. `layers` are digests of blobs in the store, lowest first.
+
+    `restart_retries` limits `on-failure` only; None is no limit. `stop_grace` is in seconds.
+    `hostname` empty is the service's name.
+    """
+
+    name: str
+    image: str
+    image_digest: str
+    layers: tuple[str, ...]
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...] = ()
+    cwd: bytes = b"/"
+    ports: tuple[PublishedPort, ...] = ()
+    mounts: tuple[TargetMount, ...] = ()
+    restart: RestartPolicy = RestartPolicy.NO
+    restart_retries: int | None = None
+    depends_on: tuple[Dependency, ...] = ()
+    stop_signal: int = 15
+    stop_grace: float = 10.0
+    hostname: str = ""
+    allow: tuple[str, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
+    labels: tuple[Label, ...] = ()
+
+    @property
+    def identity(self) -> Digest:
+        """The digest of everything that needs a new container when it changes."""
+        return sha256(jsonform.encode(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectTarget:
+    """One project: its services and the names of its volumes."""
+
+    version: int = TARGET_VERSION
+    name: str
+    services: tuple[ServiceTarget, ...]
+    volumes: tuple[str, ...] = ()
+
+    def service(self, name: str) -> ServiceTarget | None:
+        """The service called `name`, if there is one."""
+        return next((service for service in self.services if service.name == name), None)
+
+    def check(self) -> ProjectTarget:
+        """Return self; raises TargetStateError or the error of the part that is wrong."""
+        if self.version != TARGET_VERSION:
+            raise TargetStateError(f"target state version {self.version} is not {TARGET_VERSION}")
+        safe_name(self.name, "project")
+        names = [service.name for service in self.services]
+        if len(set(names)) != len(names):
+            raise TargetStateError(f"project {self.name}: two services have the same name")
+        if len(names) > MAX_SERVICES:
+            raise TargetStateError(f"project {self.name}: more than {MAX_SERVICES} services")
+        for volume in self.volumes:
+            safe_name(volume, "volume")
+        for service in self.services:
+            self._check_service(service, set(names))
+        self._check_order()
+        return self
+
+    def _check_service(self, service: ServiceTarget, names: set[str]) -> None:
+        where = f"service {service.name}"
+        if not _SERVICE_NAME.match(service.name):
+            raise TargetStateError(f"not a service name: {service.name!r}")
+        if not service.argv:
+            raise TargetStateError(f"{where}: there is no command to run")
+        if not service.cwd.startswith(b"/"):
+            raise TargetStateError(f"{where}: the working directory is not absolute")
+        if not 1 <= service.stop_signal <= 64:
+            raise TargetStateError(f"{where}: no signal {service.stop_signal}")
+        for layer in service.layers:
+            parse_digest(layer)
+        for mount in service.mounts:
+            if mount.kind is MountKind.VOLUME and mount.source not in self.volumes:
+                raise TargetStateError(f"{where}: volume {mount.source!r} is not the project's")
+            if not mount.target.startswith(b"/"):
+                raise TargetStateError(f"{where}: a mount's target is not absolute")
+        for dependency in service.depends_on:
+            if dependency.service not in names:
+                raise TargetStateError(f"{where}: depends on unknown {dependency.service!r}")
+
+    def _check_order(self) -> None:
+        """Refuse dependencies that run in a circle: such services could never start."""
+        waiting = {s.name: {d.service for d in s.depends_on} for s in self.services}
+        while ready := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
+            for name in ready:
+                del waiting[name]
+        if waiting:
+            circle = ", ".join(sorted(waiting))
+            raise TargetStateError(f"project {self.name}: depends_on runs in a circle: {circle}")
