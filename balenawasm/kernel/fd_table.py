@@ -1,0 +1,242 @@
+"""The fd table of a process: small numbers → entries, each an open file with the rights this fd has
+to it.
+
+Three things are kept apart: the *fd* is the number, the *entry* (here) holds what belongs to the
+number alone, the *file description* (`vfs.description`) is shared by every fd made from it by dup
+or inheritance, in any process.
+
+Rights are WASI's: `rights_base` for the fd itself, `rights_inheriting` for what is opened through
+it. They only shrink.
+
+Lock order: a table's lock is innermost; descriptions are closed outside it. Reads take no lock (one
+dict look-up).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from balenawasm.wasi import flags as w
+from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.flags import Filetype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from balenawasm.vfs.description import Description
+    from balenawasm.vfs.node import DirEntry
+    from balenawasm.vfs.path import Location
+
+_COMMON: Final = (
+    w.FD_FDSTAT_SET_FLAGS | w.FD_FILESTAT_GET | w.FD_FILESTAT_SET_TIMES | w.POLL_FD_READWRITE
+)
+_WRITING: Final = w.FD_WRITE | w.FD_DATASYNC | w.FD_SYNC
+_SEEKING: Final = w.FD_SEEK | w.FD_TELL | w.FD_ADVISE
+_SOCKET: Final = w.SOCK_SHUTDOWN | w.SOCK_ACCEPT
+DIRECTORY_RIGHTS: Final = (
+    w.FD_FDSTAT_SET_FLAGS
+    | w.FD_SYNC
+    | w.FD_DATASYNC
+    | w.FD_ADVISE
+    | w.FD_READDIR
+    | w.FD_FILESTAT_GET
+    | w.FD_FILESTAT_SET_TIMES
+    | w.POLL_FD_READWRITE
+    | w.PATH_CREATE_DIRECTORY
+    | w.PATH_CREATE_FILE
+    | w.PATH_LINK_SOURCE
+    | w.PATH_LINK_TARGET
+    | w.PATH_OPEN
+    | w.PATH_READLINK
+    | w.PATH_RENAME_SOURCE
+    | w.PATH_RENAME_TARGET
+    | w.PATH_FILESTAT_GET
+    | w.PATH_FILESTAT_SET_SIZE
+    | w.PATH_FILESTAT_SET_TIMES
+    | w.PATH_SYMLINK
+    | w.PATH_REMOVE_DIRECTORY
+    | w.PATH_UNLINK_FILE
+)
+"""Every right that means something for a directory."""
+
+
+def rights_for(description: Description) -> int:
+    """Every right that means something for this open file, given how it was opened.
+
+    An fd without FD_SEEK and FD_TELL on a character device is what wasi-libc takes for a terminal.
+    """
+    filetype = description.filetype
+    if filetype == Filetype.DIRECTORY:
+        return DIRECTORY_RIGHTS
+    rights = _COMMON
+    if description.readable:
+        rights |= w.FD_READ
+    if description.writable:
+        rights |= _WRITING
+    if description.seekable:
+        rights |= _SEEKING
+    if filetype == Filetype.REGULAR_FILE:
+        rights |= w.FD_SYNC | w.FD_DATASYNC
+        if description.writable:
+            rights |= w.FD_ALLOCATE | w.FD_FILESTAT_SET_SIZE
+    elif filetype in (Filetype.SOCKET_STREAM, Filetype.SOCKET_DGRAM):
+        rights |= _SOCKET
+    return rights
+
+
+class FdEntry:
+    """What one fd number stands for."""
+
+    __slots__ = (
+        "description",
+        "listing",
+        "location",
+        "prestat",
+        "rights_base",
+        "rights_inheriting",
+    )
+
+    def __init__(
+        self,
+        description: Description,
+        *,
+        rights_base: int | None = None,
+        rights_inheriting: int = w.RIGHTS_ALL,
+        prestat: bytes | None = None,
+        location: Location | None = None,
+    ) -> None:
+        self.description = description
+        self.rights_base = rights_for(description) if rights_base is None else rights_base
+        self.rights_inheriting = rights_inheriting
+        self.prestat = prestat
+        """The name under which the guest finds this preopened directory, or None."""
+        self.location = location
+        """Where the file was opened; directories need it as the start of paths."""
+        self.listing: list[DirEntry] | None = None
+        """The directory as fd_readdir saw it at cookie 0: cookies are indices into it."""
+
+    def require(self, rights: int) -> None:
+        """ENOTCAPABLE unless the fd has all of `rights`."""
+        if rights & ~self.rights_base:
+            raise GuestError(Errno.ENOTCAPABLE)
+
+    def directory(self) -> Location:
+        """The directory that paths start at; ENOTDIR when the fd is none."""
+        if self.location is None or self.description.filetype != Filetype.DIRECTORY:
+            raise GuestError(Errno.ENOTDIR)
+        return self.location
+
+    def shared(self) -> FdEntry:
+        """A second entry for the same description, for dup and inheritance."""
+        return FdEntry(
+            self.description,
+            rights_base=self.rights_base,
+            rights_inheriting=self.rights_inheriting,
+            prestat=self.prestat,
+            location=self.location,
+        )
+
+
+class FdTable:
+    """The open fds of one process. Each entry holds one reference to its description."""
+
+    __slots__ = ("_entries", "_free_from", "_limit", "_lock")
+
+    def __init__(self, limit: int) -> None:
+        self._entries: dict[int, FdEntry] = {}
+        self._limit = limit
+        self._free_from = 0  # no free number is lower
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._entries))
+
+    def __contains__(self, fd: object) -> bool:
+        return fd in self._entries
+
+    def get(self, fd: int) -> FdEntry:
+        """The entry of an open fd: EBADF."""
+        entry = self._entries.get(fd)
+        if entry is None:
+            raise GuestError(Errno.EBADF)
+        return entry
+
+    def entries(self) -> Mapping[int, FdEntry]:
+        """A snapshot of the table."""
+        with self._lock:
+            return dict(self._entries)
+
+    def holds(self, description: Description) -> bool:
+        """Tell whether some fd stands for this description."""
+        with self._lock:
+            return any(entry.description is description for entry in self._entries.values())
+
+    def add(self, entry: FdEntry, lowest: int = 0) -> int:
+        """Put an entry at the lowest free number from `lowest` on: EMFILE.
+
+        The description is retained; when it cannot be added its caller still owns it.
+        """
+        with self._lock:
+            entries = self._entries
+            fd = max(self._free_from, lowest)
+            while fd in entries:
+                fd += 1
+            if fd >= self._limit:
+                raise GuestError(Errno.EMFILE)
+            entry.description.retain()
+            entries[fd] = entry
+            if lowest <= self._free_from:
+                self._free_from = fd + 1
+        return fd
+
+    def check_room(self) -> None:
+        """EMFILE when the next `add` would not find a number: ask before an open with side effects."""
+        if len(self._entries) >= self._limit:
+            raise GuestError(Errno.EMFILE)
+
+    def put(self, fd: int, entry: FdEntry) -> None:
+        """Put an entry at exactly `fd`, closing what was there (dup2): EBADF when the number is
+        over the limit.
+        """
+        if not 0 <= fd < self._limit:
+            raise GuestError(Errno.EBADF)
+        entry.description.retain()
+        with self._lock:
+            old = self._entries.get(fd)
+            self._entries[fd] = entry
+        if old is not None:
+            old.description.release()
+
+    def remove(self, fd: int) -> None:
+        """Close an fd: EBADF."""
+        with self._lock:
+            entry = self._entries.pop(fd, None)
+            if entry is None:
+                raise GuestError(Errno.EBADF)
+            self._free_from = min(self._free_from, fd)
+        entry.description.release()
+
+    def renumber(self, source: int, target: int) -> None:
+        """Move `source` over `target`, closing what was there: EBADF when either is not open."""
+        with self._lock:
+            if source not in self._entries or target not in self._entries:
+                raise GuestError(Errno.EBADF)
+            if source == target:
+                return
+            old = self._entries[target]
+            self._entries[target] = self._entries.pop(source)
+            self._free_from = min(self._free_from, source)
+        old.description.release()
+
+    def close_all(self) -> None:
+        """Close every fd."""
+        with self._lock:
+            entries = list(self._entries.values())
+            self._entries.clear()
+            self._free_from = 0
+        for entry in entries:
+            entry.description.release()
