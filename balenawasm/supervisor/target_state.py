@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from balenawasm.digest import Digest, parse_digest, sha256
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import jsonform
 from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits, MountKind
 from balenawasm.runtime.home import safe_name
-
-if TYPE_CHECKING:
-    from balenawasm.runtime.ports import PublishedPort
+from balenawasm.runtime.ports import PublishedPort  # noqa: TC001 - jsonform reads annotations
 
 TARGET_VERSION = 1
 MAX_SERVICES = 200
