@@ -1,7 +1,9 @@
-"""File descriptions: open files. Defaults answer the errno that Unix gives for the wrong kind of file.
+"""File descriptions: open files. Defaults answer the errno that Unix gives for the wrong kind of
+file.
 
-A description is shared by every fd that dup or inheritance made of it and counts those; the last `release` closes it.
-Buffers are writable (for reads) or readable (for writes) views of guest memory; an implementation may not keep them.
+A description is shared by every fd that dup or inheritance made of it and counts those; the last
+`release` closes it. Buffers are writable (for reads) or readable (for writes) views of guest
+memory; an implementation may not keep them.
 """
 
 from __future__ import annotations
@@ -19,19 +21,24 @@ _count_lock = threading.Lock()
 
 
 class Description:
-    """One open file. `flags` are WASI fdflags; `host_fd` is what poll waits on, or -1: always ready."""
+    """One open file. `flags` are WASI fdflags; `host_fd` is what poll waits on, or -1: always
+    ready.
+    """
 
     filetype: Filetype = Filetype.UNKNOWN
     host_fd: int = -1
     seekable: bool = False
     readable: bool = True
     writable: bool = True
-    """For the access mode in F_GETFL and the rights an fd starts with; read and write themselves answer EBADF."""
+    """For the access mode in F_GETFL and the rights an fd starts with; read and write themselves
+    answer EBADF.
+    """
 
     def __init__(self, node: Node | None = None, flags: int = 0) -> None:
         self.node = node
         self.flags = flags
         self._references = 0
+        self._listing: list[DirEntry] | None = None
 
     def retain(self) -> None:
         """Count one more fd."""
@@ -52,11 +59,16 @@ class Description:
     # Data.
 
     def read(self, caller: Caller, buffers: Buffers) -> int:
-        """Read at the current offset, or from the stream; 0 is end of file. May block unless NONBLOCK: EAGAIN."""
+        """Read at the current offset, or from the stream; 0 is end of file. May block unless
+        NONBLOCK: EAGAIN.
+        """
         raise GuestError(Errno.EBADF)
 
     def write(self, caller: Caller, buffers: Buffers) -> int:
-        """Write at the current offset (at the end with APPEND), or to the stream. May block unless NONBLOCK."""
+        """Write at the current offset (at the end with APPEND), or to the stream.
+
+        May block unless NONBLOCK.
+        """
         raise GuestError(Errno.EBADF)
 
     def pread(self, caller: Caller, buffers: Buffers, offset: int) -> int:
@@ -74,6 +86,18 @@ class Description:
     def entries(self, caller: Caller) -> list[DirEntry]:
         """A directory's entries without `.` and `..`."""
         raise GuestError(Errno.ENOTDIR)
+
+    def listing(self, caller: Caller, *, restart: bool) -> list[DirEntry]:
+        """`.`, `..` and `entries` as one pass of readdir sees them: a snapshot, taken anew when
+        `restart` (cookie 0).
+
+        A position in this list is a sound cookie: removing files between two calls skips nothing.
+        """
+        if restart or self._listing is None:
+            ino = self.stat().ino
+            dots = [DirEntry(name, ino, Filetype.DIRECTORY) for name in (b".", b"..")]
+            self._listing = dots + self.entries(caller)
+        return self._listing
 
     # Attributes.
 

@@ -1,23 +1,25 @@
 """Nodes: what a name in the file tree stands for, and the contract every file system implements.
 
-Three things are kept apart (see docs/architecture.md): an *fd* is a number in a process's table, a *file description* is
-an open file (offset, flags; shared by dup), a *node* is the file itself. A node's methods answer an errno by default, so a
-file system implements only what it supports.
+Three things are kept apart (see docs/architecture.md): an *fd* is a number in a process's table, a
+*file description* is an open file (offset, flags; shared by dup), a *node* is the file itself. A
+node's methods answer an errno by default, so a file system implements only what it supports.
 
-Names are bytes, one path component, never empty, never `.` or `..`, without `/` and NUL: `vfs.path` guarantees that.
-Times are nanoseconds since 1970. Guests may call from several threads at once: a file system guards its own state.
+Names are bytes, one path component, never empty, never `.` or `..`, without `/` and NUL: `vfs.path`
+guarantees that. Times are nanoseconds since 1970. Guests may call from several threads at once: a
+file system guards its own state.
 """
 
 from __future__ import annotations
 
 import stat as stat_mode
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from balenawasm.vfs.description import Description
 
 MODE_OF_FILETYPE = {
@@ -43,7 +45,10 @@ FILETYPE_OF_MODE = {
 
 
 class Stat(NamedTuple):
-    """What `filestat` and, for other personalities, `struct stat` are made from. `mode` holds permission bits only."""
+    """What `filestat` and, for other personalities, `struct stat` are made from.
+
+    `mode` holds permission bits only.
+    """
 
     dev: int
     ino: int
@@ -68,7 +73,10 @@ class DirEntry(NamedTuple):
 
 
 class OpenFlags(NamedTuple):
-    """How a node is to be opened. `truncate` needs `write`; creation happens before, by `Node.create`."""
+    """How a node is to be opened.
+
+    `truncate` needs `write`; creation happens before, by `Node.create`.
+    """
 
     read: bool = True
     write: bool = False
@@ -79,8 +87,8 @@ class OpenFlags(NamedTuple):
 class Content(NamedTuple):
     """A regular file's whole content, for the program loader.
 
-    `identity` names immutable content for ever (`<layer digest>@<offset>+<size>`), or is None when the file may change:
-    the loader then hashes `data`. `data` may be a slice of an mmap.
+    `identity` names immutable content for ever (`<layer digest>@<offset>+<size>`), or is None when
+    the file may change: the loader then hashes `data`. `data` may be a slice of an mmap.
     """
 
     identity: str | None
@@ -91,15 +99,18 @@ class Caller(Protocol):
     """The guest process on whose behalf the kernel works; the VFS knows no more of it than this."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """The process's number; 0 is the kernel itself."""
+        ...
 
     def wait(
         self, fds: Sequence[tuple[int, int]], timeout_ns: int | None = None
     ) -> list[tuple[int, int]]:
         """Block until a host fd is ready or the time is over.
 
-        `fds` are (host fd, select.POLL* mask) pairs; the answer holds those that are ready, and is empty on timeout.
-        Raises the kernel's own interruption (never GuestError) when the process is killed meanwhile.
+        `fds` are (host fd, select.POLL* mask) pairs; the answer holds those that are ready, and is
+        empty on timeout. Raises the kernel's own interruption (never GuestError) when the process
+        is killed meanwhile.
         """
         ...
 
@@ -109,12 +120,18 @@ class Caller(Protocol):
 
 
 class Node:
-    """A file, directory, link or device. See the module's docstring for the rules all methods share."""
+    """A file, directory, link or device.
+
+    See the module's docstring for the rules all methods share.
+    """
 
     filetype: Filetype = Filetype.REGULAR_FILE
 
     def stat(self) -> Stat:
-        """The node's attributes. Every file system implements it; dev and ino are stable and name the node."""
+        """The node's attributes.
+
+        Every file system implements it; dev and ino are stable and name the node.
+        """
         raise GuestError(Errno.EIO)
 
     def open(self, caller: Caller, flags: OpenFlags) -> Description:
@@ -124,6 +141,16 @@ class Node:
     def readlink(self, caller: Caller) -> bytes:
         """A link's target; EINVAL when the node is no link."""
         raise GuestError(Errno.EINVAL)
+
+    def jump(self, caller: Caller) -> Node | None:
+        """The node behind a link that is more than its text (`/proc/<pid>/fd/1`), or None: readlink
+        says it all.
+        """
+        return None
+
+    def xattr(self, name: bytes) -> bytes | None:
+        """An extended attribute by its full name, or None; only layers of an overlay have any."""
+        return None
 
     def content(self) -> Content:
         """The whole content of a regular file; ENOEXEC-worthy kinds answer EACCES."""
@@ -160,7 +187,9 @@ class Node:
         raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)
 
     def link(self, name: bytes, node: Node) -> None:
-        """Make a hard link to `node`: EXDEV when it is another file system's, EPERM for a directory, EEXIST."""
+        """Make a hard link to `node`: EXDEV when it is another file system's, EPERM for a
+        directory, EEXIST.
+        """
         raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)
 
     def unlink(self, name: bytes) -> None:
@@ -172,5 +201,7 @@ class Node:
         raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)
 
     def rename(self, name: bytes, directory: Node, new_name: bytes) -> None:
-        """Move an entry of this directory as rename(2) does: EXDEV, ENOTEMPTY, EISDIR, ENOTDIR, EINVAL (into itself)."""
+        """Move an entry of this directory as Linux does: EXDEV, ENOTEMPTY, EISDIR, ENOTDIR,
+        EINVAL (into itself).
+        """
         raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)

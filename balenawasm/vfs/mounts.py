@@ -1,0 +1,149 @@
+"""Mount points: a trie of path components beside the tree of nodes, and the directories that exist
+only because of one.
+
+A mount is a place (a path from the namespace's root), not a node: the walker carries its position
+in the trie along and looks there before it asks the directory. Mounts are made before the first
+guest runs and never change afterwards, so the trie needs no lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from balenawasm.vfs.directory import open_directory
+from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
+from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.flags import Filetype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from balenawasm.vfs.description import Description
+
+PLACEHOLDER_DEVICE = 1
+"""`st_dev` of directories that only lead to a mount point; no host or generated device has this
+number.
+"""
+
+_placeholder_numbers = itertools.count(1)
+
+
+class Mount(NamedTuple):
+    """One line of a guest's `/proc/mounts`."""
+
+    path: bytes
+    node: Node
+    source: bytes
+    kind: bytes
+    options: bytes
+
+
+@dataclass(slots=True)
+class MountPoint:
+    """A place in the trie: a mount, or (`node` is None) a place on the way to one, or both."""
+
+    node: Node | None = None
+    children: dict[bytes, MountPoint] = field(default_factory=dict)
+    number: int = field(default_factory=lambda: next(_placeholder_numbers))
+
+    def reach(self, names: Sequence[bytes]) -> MountPoint:
+        """Return the place `names` below this one, making it and those between as needed."""
+        place = self
+        for name in names:
+            place = place.children.setdefault(name, MountPoint())
+        return place
+
+
+class Placeholder(Node):
+    """A directory on the way to a mount point that the file system below does not have.
+
+    It looks empty and comes true, by mkdir in the directory it seems to be in, when a guest first
+    creates something in it.
+    """
+
+    filetype = Filetype.DIRECTORY
+
+    def __init__(self, directory: Node, name: bytes, number: int) -> None:
+        self._directory = directory
+        self._name = name
+        self._number = number
+
+    def stat(self) -> Stat:
+        """An empty directory without history."""
+        return Stat(PLACEHOLDER_DEVICE, self._number, Filetype.DIRECTORY, 2, 0, 0, 0, 0, mode=0o755)
+
+    def open(self, caller: Caller, flags: OpenFlags) -> Description:
+        """Open for listing."""
+        return open_directory(self, flags)
+
+    def lookup(self, caller: Caller, name: bytes) -> Node:
+        """What is there since the directory came true; ENOENT before."""
+        return self._directory.lookup(caller, self._name).lookup(caller, name)
+
+    def entries(self, caller: Caller) -> list[DirEntry]:
+        """What is there since the directory came true; nothing before."""
+        try:
+            real = self._directory.lookup(caller, self._name)
+        except GuestError as error:
+            if error.errno is Errno.ENOENT:
+                return []
+            raise
+        return real.entries(caller)
+
+    def create(self, name: bytes, mode: int = 0o644) -> Node:
+        """See Node.create."""
+        return self.come_true().create(name, mode)
+
+    def mkdir(self, name: bytes, mode: int = 0o755) -> Node:
+        """See Node.mkdir."""
+        return self.come_true().mkdir(name, mode)
+
+    def symlink(self, name: bytes, target: bytes) -> Node:
+        """See Node.symlink."""
+        return self.come_true().symlink(name, target)
+
+    def link(self, name: bytes, node: Node) -> None:
+        """See Node.link."""
+        self.come_true().link(name, node)
+
+    def unlink(self, name: bytes) -> None:
+        """See Node.unlink."""
+        self._directory.lookup(NOBODY, self._name).unlink(name)
+
+    def rmdir(self, name: bytes) -> None:
+        """See Node.rmdir."""
+        self._directory.lookup(NOBODY, self._name).rmdir(name)
+
+    def rename(self, name: bytes, directory: Node, new_name: bytes) -> None:
+        """See Node.rename."""
+        self._directory.lookup(NOBODY, self._name).rename(name, directory, new_name)
+
+    def come_true(self) -> Node:
+        """Make the directory, unless it is there by now, and return it."""
+        try:
+            return self._directory.mkdir(self._name)
+        except GuestError as error:
+            if error.errno is not Errno.EEXIST:
+                raise
+        return self._directory.lookup(NOBODY, self._name)
+
+
+class Nobody:
+    """The caller when the kernel itself walks the tree: it has no fds and cannot wait."""
+
+    pid = 0
+
+    def wait(
+        self, fds: Sequence[tuple[int, int]], timeout_ns: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Nothing is ever ready for nobody."""
+        return []
+
+    def holds(self, description: Description) -> bool:
+        """Nobody holds nothing."""
+        return False
+
+
+NOBODY = Nobody()
