@@ -194,7 +194,7 @@ class FdTable:
         return fd
 
     def check_room(self) -> None:
-        """EMFILE when the next `add` would not find a number: ask before an open with side effects."""
+        """EMFILE when the next `add` would fail: ask before an open with side effects."""
         if len(self._entries) >= self._limit:
             raise GuestError(Errno.EMFILE)
 

@@ -43,7 +43,7 @@ _struct_error = struct.error
 
 
 def _address_space(base: int, size: int) -> memoryview:
-    """A writable view of host memory. The caller answers for `base` being mapped for `size` bytes."""
+    """A writable view of host memory; the caller answers for its being mapped."""
     return memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B") if size else _EMPTY
 
 

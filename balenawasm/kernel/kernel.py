@@ -15,7 +15,7 @@ from balenawasm.kernel.fd_table import FdEntry
 from balenawasm.kernel.outcome import Trapped
 from balenawasm.kernel.process import Process
 from balenawasm.kernel.process_table import ProcessTable
-from balenawasm.kernel.program import find_program
+from balenawasm.kernel.program import Program, find_program
 from balenawasm.kernel.workers import WorkerPool
 from balenawasm.vfs.node import OpenFlags
 from balenawasm.wasi.errno import Errno, GuestError
@@ -73,11 +73,13 @@ class Kernel:
         fds: Mapping[int, Description | FdEntry],
         parent: Process | None = None,
         preopens: Sequence[bytes] = (b"/",),
+        program: Program | None = None,
     ) -> Process:
         """Start a program; its thread runs when this returns.
 
         `fds` are what it inherits: each description is retained, an entry keeps its rights.
-        `preopens` are directories of the namespace that it finds from fd 3 on. GuestError: EINVAL,
+        `preopens` are directories of the namespace that it finds from fd 3 on. `program` is run in
+        place of what `argv[0]` names (`run FILE.wasm`: no file of the guest's). GuestError: EINVAL,
         E2BIG, EAGAIN (too many processes), and what finding the program, the directory or the
         preopens gives; then nothing was started.
         """
@@ -94,7 +96,8 @@ class Kernel:
             hostname=self.hostname,
         )
         try:
-            program = find_program(self.namespace, process, argv[0], cwd=cwd, environ=environ)
+            if program is None:
+                program = find_program(self.namespace, process, argv[0], cwd=cwd, environ=environ)
             process.executable = program.path
             self._fill_fds(process, fds, preopens)
         except BaseException:

@@ -165,7 +165,7 @@ class Process:
             raise Killed
 
     def _sleep_for(self, timeout_ns: int | None) -> None:
-        """Sleep with the lock's nanosecond clock, which poll(2) has not; a kill releases the lock."""
+        """Sleep on a lock: its clock counts nanoseconds, poll(2)'s does not. A kill releases it."""
         if timeout_ns is None:
             self._sleep.acquire()
         else:
@@ -206,7 +206,7 @@ class Process:
     # The end.
 
     def begin(self) -> None:
-        """Called once by the thread that is going to run the guest: its processor time starts here."""
+        """The calling thread is going to run the guest: its processor time starts here."""
         self._cpu_offset = time.thread_time_ns()
 
     def cpu_time_ns(self) -> int:
@@ -241,7 +241,7 @@ class Process:
         return self.outcome
 
     def await_exit(self, caller: Process) -> Outcome:
-        """Block a guest until this process has ended. Raises Killed when the waiting one is killed."""
+        """Block a guest until this process has ended; Killed when the waiting one is killed."""
         fd = self.watch_exit()
         try:
             while self.outcome is None:
@@ -251,7 +251,7 @@ class Process:
         return self.outcome
 
     def watch_exit(self) -> int:
-        """A host fd that is readable once the process has ended; give it back with `unwatch_exit`."""
+        """A host fd, readable once the process has ended; give it back with `unwatch_exit`."""
         with self._lock:
             if self._exit_watchers == 0:
                 self._exit_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
