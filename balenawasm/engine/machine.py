@@ -1,0 +1,230 @@
+"""The machine: loads programs as native code and runs each guest process in a Store of its own.
+
+Implements `kernel.kernel.Executor`. One machine serves one kernel at a time; it may be built, and
+programs loaded into it, before a fork (the zygote), and used in the child.
+
+How a guest ended is kept on its own thread's state by whoever ended it (a host call, the epoch) and
+taken from there after the code has unwound; the engine's error only tells *that* it ended. Stack
+overflow, `unreachable`, division by zero, an access out of bounds and a refused memory growth are
+the guest's own business.
+
+Lock order: `_lock` (programs) is not held while compiling or running.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from balenawasm.engine.configuration import MEMORY_RESERVATION, new_engine
+from balenawasm.engine.interrupter import Interrupter
+from balenawasm.engine.library import (
+    EXTERN_FUNC,
+    EXTERN_MEMORY,
+    EngineError,
+    Extern,
+    Instance,
+    Memory,
+    api,
+    take_error,
+)
+from balenawasm.engine.linker import Linker, Tables, current
+from balenawasm.engine.program_file import CANNOT_EXECUTE
+from balenawasm.engine.thread_stack import check_stack
+from balenawasm.engine.traps import printable, take_trap
+from balenawasm.errors import BalenaWasmError
+from balenawasm.kernel.outcome import Exited, Outcome, Trapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from balenawasm.engine.code_cache import CodeCache
+    from balenawasm.engine.compiler import Progress
+    from balenawasm.kernel.process import Process
+    from balenawasm.vfs.node import Content
+
+_PROGRAMS_MAX: Final = 32
+_TABLE_ELEMENTS_MAX: Final = 1 << 22
+_TABLES_MAX: Final = 64
+_NO_LIMIT: Final = -1
+
+
+class Program:
+    """Native code in memory, its imports resolved. Freed with the last reference, also while guests
+    still run it.
+    """
+
+    __slots__ = ("_module", "instance_pre")
+
+    def __init__(self, module: int, instance_pre: int) -> None:
+        self._module = module
+        self.instance_pre = instance_pre
+
+    def __del__(self) -> None:
+        api.wasmtime_instance_pre_delete(self.instance_pre)
+        api.wasmtime_module_delete(self._module)
+
+
+class Machine:
+    """Runs programs. `tables` are the personalities' system calls by import module."""
+
+    def __init__(self, code_cache: CodeCache, tables: Tables) -> None:
+        self.log: Callable[[str], None] = _silent
+        """Takes lines about guests that trapped or could not start, for the container's log; set it
+        after a fork.
+        """
+        self._cache = code_cache
+        self._engine = new_engine()
+        self._linker = Linker(self._engine, tables)
+        self._interrupter = Interrupter(self._engine)
+        self._programs: OrderedDict[str, Program] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def precompile(
+        self, content: Content, *, name: str = "the program", progress: Progress | None = None
+    ) -> None:
+        """Make sure that native code exists and that every import is provided; the errors of
+        `load`.
+        """
+        self.load(content, name=name, progress=progress)
+
+    def load(
+        self, content: Content, *, name: str = "the program", progress: Progress | None = None
+    ) -> Program:
+        """A program ready to be instantiated, from memory where possible.
+
+        Raises NotAProgramError, InvalidModuleError, MissingImportsError, and EngineError for
+        trouble of the host.
+        """
+        key = content.identity or self._cache.module_of(content, name=name)
+        with self._lock:
+            program = self._programs.get(key)
+            if program is not None:
+                self._programs.move_to_end(key)
+                return program
+        program = self._load(content, name, progress)
+        with self._lock:
+            program = self._programs.setdefault(key, program)
+            while len(self._programs) > _PROGRAMS_MAX:
+                self._programs.popitem(last=False)
+        return program
+
+    def _load(self, content: Content, name: str, progress: Progress | None) -> Program:
+        module = ctypes.c_size_t()
+        for _attempt in ("cached", "compiled anew"):
+            path = self._cache.compiled(content, progress, name=name)
+            error = api.wasmtime_module_deserialize_file(
+                self._engine, bytes(path), ctypes.byref(module)
+            )
+            if not error:
+                break
+            reason = take_error(error).splitlines()[0]
+            self._cache.discard(path)
+        else:
+            raise EngineError(f"the engine refuses its own native code for {name}: {reason}")
+        try:
+            return Program(module.value, self._linker.link(module.value, name))
+        except BaseException:
+            api.wasmtime_module_delete(module.value)
+            raise
+
+    def run(self, process: Process, content: Content) -> None:
+        """Run a process's program in this thread until it ends, then `process.finish` it. Never
+        raises on a guest's account.
+        """
+        name = printable(process.argv[0].decode("utf-8", "replace"))
+        try:
+            check_stack()
+            program = self.load(content, name=name)
+        except BalenaWasmError as error:
+            self.log(f"{error.message} ({error.hint})" if error.hint else error.message)
+            process.finish(Exited(CANNOT_EXECUTE))
+            return
+        current.process, current.outcome = process, None
+        store = api.wasmtime_store_new(self._engine, 0, 0)
+        try:
+            outcome = self._execute(program, store, process)
+            if isinstance(outcome, Trapped):
+                self.log(f"{name} (pid {process.pid}): {outcome.message}")
+            process.finish(outcome)
+        finally:
+            process.memory.unbind()
+            self._interrupter.forget(process)
+            del current.process
+            api.wasmtime_store_delete(store)
+
+    def _execute(self, program: Program, store: int, process: Process) -> Outcome:
+        context = api.wasmtime_store_context(store)
+        limit = process.limits.memory_bytes
+        api.wasmtime_store_limiter(
+            store,
+            _NO_LIMIT if limit is None else min(limit, MEMORY_RESERVATION),
+            _TABLE_ELEMENTS_MAX,
+            1,
+            _TABLES_MAX,
+            1,
+        )
+        self._interrupter.watch(store, context, process)
+        if process.killed_by is not None:
+            return process.outcome_of_kill()
+        instance, trap = Instance(), ctypes.c_size_t()
+        error = api.wasmtime_instance_pre_instantiate(
+            program.instance_pre, context, ctypes.byref(instance), ctypes.byref(trap)
+        )
+        if error or trap.value:
+            return _ended(process, error, trap.value)
+        memory = _export(context, instance, b"memory", EXTERN_MEMORY)
+        if memory is not None:
+            _bind(process, context, memory.of.memory)
+        entry = _export(context, instance, b"_start", EXTERN_FUNC) or _export(
+            context, instance, b"_initialize", EXTERN_FUNC
+        )
+        if entry is None:
+            return Trapped(
+                "the program has no entry point: it exports neither _start nor _initialize"
+            )
+        error = api.wasmtime_func_call_unchecked(
+            context, ctypes.byref(entry.of.func), 0, 0, ctypes.byref(trap)
+        )
+        return _ended(process, error, trap.value)
+
+
+def _export(context: int, instance: Instance, name: bytes, kind: int) -> Extern | None:
+    item = Extern()
+    found = api.wasmtime_instance_export_get(
+        context, ctypes.byref(instance), name, len(name), ctypes.byref(item)
+    )
+    return item if found and item.kind == kind else None
+
+
+def _bind(process: Process, context: int, memory: Memory) -> None:
+    """Give the kernel the guest's memory. Its base never moves; its size is asked for when a check
+    misses.
+    """
+    reference = ctypes.byref(memory)
+    size_of = api.wasmtime_memory_data_size
+    process.memory.bind(
+        api.wasmtime_memory_data(context, reference), lambda: size_of(context, reference)
+    )
+
+
+def _ended(process: Process, error: int, trap: int) -> Outcome:
+    """Why the code has come to an end; frees the engine's error or trap."""
+    recorded = current.outcome
+    if error:
+        message = printable(take_error(error).splitlines()[0])
+    elif trap:
+        message = take_trap(trap).message
+    else:
+        return recorded or Exited(0)
+    if recorded is not None:
+        return recorded
+    if process.killed_by is not None:
+        return process.outcome_of_kill()
+    return Trapped(message)
+
+
+def _silent(line: str) -> None:
+    """Nobody reads."""
