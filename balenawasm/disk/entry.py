@@ -1,24 +1,28 @@
-"""One name in a file tree that is to be written to a disk image: the input of every writer in `disk`.
+"""One name in a file tree that is to be written to a disk image: the input of `disk`'s writers.
 
-Paths are bytes, relative, with `/` between components; `b""` is the root directory. An Entry describes and does not
-check: a writer refuses what its format cannot hold, with the entry's path in the message.
+Paths are bytes, relative, with `/` between components; `b""` is the root directory. An Entry
+describes and does not check: a writer refuses what its format cannot hold, naming the path.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A file, directory, symbolic link, device or further hard link.
 
-    `mode` is a whole `st_mode`: type and permission bits. A regular file's content is `source`, bytes or a host file of
-    exactly `size` bytes; for bytes, `size` is set from them. `hardlink` names another entry of the same image, which
-    carries all attributes; of the link itself only `path` counts. `xattrs` have full names (`b"trusted.overlay.opaque"`).
+    `mode` is a whole `st_mode`: type and permission bits. A regular file's content is `source`,
+    bytes or a host file of exactly `size` bytes; for bytes, `size` is set from them. `hardlink`
+    names another entry of the same image, which carries all attributes: of the link itself only
+    `path` counts. `xattrs` have full names (`b"trusted.overlay.opaque"`).
     """
 
     path: bytes

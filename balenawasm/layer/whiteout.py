@@ -1,20 +1,23 @@
 """How a layer says that a name of the layers below is gone: the one home of these conventions.
 
-There are two forms. Inside a layer image it is the kernel's (Documentation/filesystems/overlayfs.rst): a character device
-0:0 in place of the name, and the extended attribute `trusted.overlay.opaque` = `y` on a directory that hides everything below. In
-a writable upper directory on the host, where making devices and trusted attributes needs root, it is that of AUFS and
-of OCI layer tars (image-spec, layer.md): an empty file `.wh.NAME`, and `.wh..wh..opq` inside an opaque directory.
-`layer.changes` turns the second into the first.
+There are two forms. Inside a layer image it is the kernel's (its Documentation/filesystems/
+overlayfs.rst): a character device 0:0 in place of the name, and the extended attribute
+`trusted.overlay.opaque` = `y` on a directory that hides everything below. In a writable upper
+directory on the host, where making devices and trusted attributes needs root, it is that of AUFS
+and of OCI layer tars (image-spec, layer.md): an empty file `.wh.NAME`, and `.wh..wh..opq` inside an
+opaque directory. `layer.changes` turns the second into the first.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.disk.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WHITEOUT_PREFIX: Final = b".wh."
 OPAQUE_MARKER: Final = b".wh..wh..opq"
@@ -27,7 +30,7 @@ OPAQUE_VALUE: Final = b"y"
 
 
 def is_whiteout(mode: int, rdev: tuple[int, int]) -> bool:
-    """Tell whether an inode of a layer image, given its `st_mode` and device number, is a whiteout."""
+    """Tell whether an inode of a layer, given its `st_mode` and device number, is a whiteout."""
     return stat.S_ISCHR(mode) and rdev == WHITEOUT_RDEV
 
 
@@ -37,7 +40,7 @@ def is_opaque(xattrs: Mapping[bytes, bytes]) -> bool:
 
 
 def whiteout_entry(path: bytes) -> Entry:
-    """Return the entry that removes `path`. It has no attributes of its own, so that it is always the same."""
+    """Return the entry that removes `path`; it has no attributes, so that it is always the same."""
     return Entry(path=path, mode=stat.S_IFCHR, rdev=WHITEOUT_RDEV)
 
 
@@ -52,12 +55,12 @@ def marker_name(name: bytes) -> bytes:
 
 
 def hidden_name(marker: bytes) -> bytes | None:
-    """Return the name that a file called `marker` removes, or None when it is no whiteout marker."""
+    """Return the name that a file called `marker` removes, or None when it is no marker."""
     if not marker.startswith(WHITEOUT_PREFIX) or marker.startswith(RESERVED_PREFIX):
         return None
     return marker[len(WHITEOUT_PREFIX) :] or None
 
 
 def is_reserved_name(name: bytes) -> bool:
-    """Tell whether an upper directory cannot hold a file of this name, because it would be taken for a marker."""
+    """Tell whether an upper directory cannot hold such a file: it would be taken for a marker."""
     return name.startswith(WHITEOUT_PREFIX)

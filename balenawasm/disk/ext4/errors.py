@@ -6,7 +6,7 @@ from balenawasm.errors import BalenaWasmError
 
 
 class CorruptImageError(BalenaWasmError):
-    """Bytes of an image break the format: names the field, its value and its offset in the image."""
+    """Bytes of an image break the format: names the field, its value and its offset in bytes."""
 
     def __init__(
         self, field: str, value: object, offset: int, problem: str, *, hint: str | None = None
@@ -31,8 +31,16 @@ class InvalidEntryError(BalenaWasmError):
         self.path = path
 
 
-class SourceChangedError(BalenaWasmError):
+class SourceReadError(BalenaWasmError):
+    """A host file that an entry names cannot be read."""
+
+
+class SourceChangedError(SourceReadError):
     """A host file changed its size or kind between being listed and being read."""
+
+
+class ImageTooLargeError(BalenaWasmError):
+    """The entries together need more than an ext4 image can hold."""
 
 
 def ascii_path(path: bytes) -> str:
