@@ -1,0 +1,238 @@
+"""One service of a compose file → the model, short and long forms alike.
+
+Spec: compose specification, "Services", one section per key; "Build". What is not supported is
+named in a warning (:mod:`warnings`); a wrong type is refused with the key path and the line.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from balenawasm.compose.document import Item, Value, present
+from balenawasm.compose.engine import DockerBuild, OwnBuild, find_build
+from balenawasm.compose.environment import read_environment, read_pairs, read_set_pairs
+from balenawasm.compose.interpolate import Lookup
+from balenawasm.compose.model import (
+    Build,
+    Condition,
+    DependsOn,
+    Restart,
+    RestartKind,
+    Service,
+)
+from balenawasm.compose.mounts import MountReader
+from balenawasm.compose.ports import read_exposed, read_ports
+from balenawasm.compose.warnings import (
+    CHANGED_BUILD,
+    CHANGED_SERVICE,
+    EXTENSION,
+    NOT_YET_BUILD,
+    NOT_YET_SERVICE,
+    Warnings,
+)
+
+_SERVICE_NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
+_SERVICE_KEYS = frozenset(
+    [
+        "build",
+        "command",
+        "depends_on",
+        "entrypoint",
+        "env_file",
+        "environment",
+        "expose",
+        "image",
+        "labels",
+        "ports",
+        "restart",
+        "volumes",
+        "working_dir",
+    ]
+)
+_BUILD_KEYS = frozenset({"args", "balenafile", "context", "dockerfile", "target"})
+_DEPENDENCY_KEYS = frozenset({"condition", "required"})
+_RETRIES = re.compile(r"on-failure:(\d{1,9})\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A service before references between services are checked.
+
+    `service` is None for one that is Docker's; `docker_reason` then says why.
+    `optional_dependencies` may be missing.
+    """
+
+    name: str
+    item: Item
+    service: Service | None
+    docker_reason: str = ""
+    optional_dependencies: frozenset[str] = frozenset()
+
+
+class ServiceReader:
+    """Reads the services of one project; `lookup` answers for variables from outside."""
+
+    def __init__(self, directory: Path, lookup: Lookup, warnings: Warnings) -> None:
+        self._directory = directory
+        self._lookup = lookup
+        self._warnings = warnings
+        self._mounts = MountReader(directory, lookup, warnings)
+
+    def read(self, name: str, item: Item) -> Draft:
+        """Read one service. Raises ComposeError."""
+        if not _SERVICE_NAME.match(name):
+            raise item.error(
+                f"{name!r} cannot be the name of a service",
+                hint="a name has letters, digits, '.', '_' and '-'",
+            )
+        fields = item.mapping()
+        build = None
+        if (build_item := present(fields, "build")) is not None:
+            found = find_build(build_item, self._directory)
+            if isinstance(found, DockerBuild):
+                return Draft(name, item, None, found.reason)
+            build = self._build(build_item, found)
+        image = present(fields, "image")
+        if build is None and (image is None or not image.text()):
+            raise item.error(
+                "the service has neither build nor image",
+                hint="add `build: .` for a directory with a Balenafile, or `image: NAME`",
+            )
+        self._warnings.unknown_keys(
+            fields, _SERVICE_KEYS, not_yet=NOT_YET_SERVICE, changed=CHANGED_SERVICE
+        )
+        depends_on, optional = self._depends_on(fields)
+        labels = present(fields, "labels")
+        ports = present(fields, "ports")
+        expose = present(fields, "expose")
+        volumes = present(fields, "volumes")
+        service = Service(
+            name=name,
+            image=None if image is None else image.text(),
+            build=build,
+            command=_words(fields, "command"),
+            entrypoint=_words(fields, "entrypoint"),
+            environment=read_environment(fields, self._directory, self._lookup, self._warnings),
+            ports=() if ports is None else read_ports(ports, self._warnings),
+            expose=() if expose is None else read_exposed(expose),
+            volumes=() if volumes is None else self._mounts.read(volumes),
+            depends_on=depends_on,
+            working_dir=_working_dir(fields),
+            restart=_restart(fields),
+            labels={}
+            if labels is None
+            else {key: value or "" for key, value in read_pairs(labels).items()},
+            x_balenawasm=read_extension(fields),
+        )
+        return Draft(name, item, service, optional_dependencies=optional)
+
+    def _build(self, item: Item, files: OwnBuild) -> Build:
+        if not isinstance(item.value, Mapping):
+            return Build(files.context, files.balenafile)
+        fields = item.value
+        self._warnings.unknown_keys(
+            fields, _BUILD_KEYS, not_yet=NOT_YET_BUILD, changed=CHANGED_BUILD
+        )
+        args = present(fields, "args")
+        target = present(fields, "target")
+        return Build(
+            files.context,
+            files.balenafile,
+            {} if args is None else read_set_pairs(args, self._lookup),
+            None if target is None else target.text(),
+        )
+
+    def _depends_on(
+        self, fields: Mapping[str, Item]
+    ) -> tuple[tuple[DependsOn, ...], frozenset[str]]:
+        """Return the dependencies, and the names of those that may be missing."""
+        item = present(fields, "depends_on")
+        if item is None:
+            return (), frozenset()
+        if isinstance(item.value, tuple):
+            return tuple(DependsOn(name) for name in dict.fromkeys(_texts(item))), frozenset()
+        dependencies = []
+        optional = set()
+        for name, entry in item.mapping().items():
+            options = {} if entry.is_null else entry.mapping()
+            self._warnings.unknown_keys(
+                options,
+                _DEPENDENCY_KEYS,
+                changed={"restart": "the service is not restarted with the other one"},
+            )
+            required = present(options, "required")
+            if required is not None and not required.boolean():
+                optional.add(name)
+            dependencies.append(DependsOn(name, _condition(options)))
+        return tuple(dependencies), frozenset(optional)
+
+
+def read_extension(fields: Mapping[str, Item]) -> Mapping[str, Value]:
+    """Read `x-balenawasm`: a mapping whose content its users check."""
+    item = present(fields, EXTENSION)
+    if item is None:
+        return {}
+    return {key: entry.plain() for key, entry in item.mapping().items()}
+
+
+def _condition(options: Mapping[str, Item]) -> Condition:
+    item = present(options, "condition")
+    if item is None:
+        return Condition.STARTED
+    try:
+        return Condition(item.text())
+    except ValueError:
+        raise item.error(
+            f"{item.text()!r} is not a condition",
+            hint="the conditions are " + ", ".join(condition.value for condition in Condition),
+        ) from None
+
+
+def _words(fields: Mapping[str, Item], key: str) -> tuple[str, ...] | None:
+    """Read a command: a text is split as a shell would, without variables, or a list of words."""
+    item = present(fields, key)
+    if item is None:
+        return None
+    if not isinstance(item.value, str):
+        return tuple(element.scalar_text() for element in item.sequence())
+    try:
+        return tuple(shlex.split(item.text()))
+    except ValueError as error:
+        raise item.error(
+            f"cannot split the command: {str(error).lower()}", hint="write it as a list of words"
+        ) from error
+
+
+def _texts(item: Item) -> tuple[str, ...]:
+    return tuple(element.text() for element in item.sequence())
+
+
+def _working_dir(fields: Mapping[str, Item]) -> str | None:
+    item = present(fields, "working_dir")
+    if item is None:
+        return None
+    path = item.text()
+    if not path.startswith("/"):
+        raise item.error(f"{path!r} is not absolute", hint="write it from the root: /app")
+    return path
+
+
+def _restart(fields: Mapping[str, Item]) -> Restart:
+    item = present(fields, "restart")
+    if item is None or item.value is False:
+        # YAML 1.1 reads a bare `no` as false, and files written for it may say `false`.
+        return Restart()
+    text = item.text()
+    if match := _RETRIES.match(text):
+        return Restart(RestartKind.ON_FAILURE, int(match[1]))
+    try:
+        return Restart(RestartKind(text))
+    except ValueError:
+        raise item.error(
+            f"{text!r} is not a restart policy",
+            hint='the policies are "no", always, on-failure, on-failure:N and unless-stopped',
+        ) from None
