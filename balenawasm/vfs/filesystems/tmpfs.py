@@ -275,11 +275,11 @@ class TmpfsDescription(SeekableDescription):
         return count
 
     def pwrite(self, caller: Caller, buffers: Buffers, offset: int) -> int:
-        """See Description.pwrite; at `offset` even with APPEND: POSIX says so, Linux does not."""
+        """See Description.pwrite; with APPEND at the end, as on Linux."""
         self._check_writable()
         if not 0 <= offset <= MAX_OFFSET:
             raise GuestError(Errno.EINVAL)
-        return self._file.write_at(buffers, offset)[1]
+        return self._file.write_at(buffers, None if self.flags & APPEND else offset)[1]
 
     def truncate(self, size: int) -> None:
         """See Description.truncate."""
