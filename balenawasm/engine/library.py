@@ -198,9 +198,10 @@ _KEEPS_GIL: dict[str, _Prototype] = {
 """Quick calls that run no guest code and do not block."""
 
 _RELEASES_GIL: dict[str, _Prototype] = {
-    "wasmtime_func_call_unchecked": (
+    # The checked call: a stranger's `_start` may have any type, and only this one looks.
+    "wasmtime_func_call": (
         Address,
-        (Address, POINTER(Func), Address, c_size_t, POINTER(c_size_t)),
+        (Address, POINTER(Func), Address, c_size_t, Address, c_size_t, POINTER(c_size_t)),
     ),
     "wasmtime_instance_pre_instantiate": (
         Address,

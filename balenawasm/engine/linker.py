@@ -18,8 +18,7 @@ import ctypes
 import struct
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from balenawasm.engine.library import (
     HOST_FUNCTION,
@@ -38,32 +37,12 @@ from balenawasm.kernel.dispatch import errno_of
 from balenawasm.kernel.outcome import Exited, ExitRequest, Killed, Outcome, Signaled, Trapped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from balenawasm.kernel.process import Process
+    from balenawasm.personality.syscall import Syscall
 
-Handler = Callable[..., int]
-"""(process, *arguments) → errno."""
-
-
-class Syscall(Protocol):
-    """What the linker needs of a personality's table entry."""
-
-    @property
-    def name(self) -> str:
-        """The import's name."""
-        ...
-
-    @property
-    def signature(self) -> str:
-        """One letter per parameter: `i` = i32, `q` = i64."""
-        ...
-
-    @property
-    def handler(self) -> Handler:
-        """What answers the call."""
-        ...
-
-
-Tables = Mapping[str, Mapping[str, Syscall]]
+Tables: TypeAlias = "Mapping[str, Mapping[str, Syscall]]"
 """Import module → function name → system call."""
 
 

@@ -185,8 +185,8 @@ class Machine:
             return Trapped(
                 "the program has no entry point: it exports neither _start nor _initialize"
             )
-        error = api.wasmtime_func_call_unchecked(
-            context, ctypes.byref(entry.of.func), 0, 0, ctypes.byref(trap)
+        error = api.wasmtime_func_call(
+            context, ctypes.byref(entry.of.func), 0, 0, 0, 0, ctypes.byref(trap)
         )
         return _ended(process, error, trap.value)
 

@@ -64,8 +64,6 @@ def _frames(trap: int) -> tuple[str, ...]:
     vector = PointerVec()
     api.wasm_trap_trace(trap, ctypes.byref(vector))
     frames = [_describe(vector.data[i]) for i in range(min(vector.size, _FRAMES_MAX))]
-    if vector.size > _FRAMES_MAX:
-        frames.append(f"… {vector.size - _FRAMES_MAX} more")
     api.wasm_frame_vec_delete(ctypes.byref(vector))
     return tuple(frames)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import threading
 from typing import TYPE_CHECKING
 
 from balenawasm.engine.wat import wat_to_wasm
@@ -11,6 +11,7 @@ from balenawasm.kernel.limits import Limits
 from balenawasm.kernel.outcome import ExitRequest, Outcome
 from balenawasm.kernel.process import Process
 from balenawasm.kernel.workers import WorkerPool
+from balenawasm.personality.syscall import Syscall
 from balenawasm.vfs.node import Content
 from balenawasm.wasi.errno import Errno, GuestError
 
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from balenawasm.engine.machine import Machine
 
 MODULE = "wasi_snapshot_preview1"
-
-
-@dataclass(frozen=True)
-class Call:
-    name: str
-    signature: str
-    handler: Callable[..., int]
 
 
 def proc_exit(process: Process, code: int) -> int:
@@ -60,10 +54,10 @@ def sched_yield(process: Process) -> int:
 
 
 CALLS = (
-    Call("proc_exit", "i", proc_exit),
-    Call("fd_close", "i", fd_close),
-    Call("clock_time_get", "iqi", clock_time_get),
-    Call("sched_yield", "", sched_yield),
+    Syscall("proc_exit", "i", proc_exit),
+    Syscall("fd_close", "i", fd_close),
+    Syscall("clock_time_get", "iqi", clock_time_get),
+    Syscall("sched_yield", "", sched_yield),
 )
 TABLES = {MODULE: {call.name: call for call in CALLS}, "wasi_unstable": {"proc_exit": CALLS[0]}}
 
@@ -93,35 +87,45 @@ class Runner:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.lines: list[str] = []
+        self.before: Callable[[], object] = lambda: None
+        """Called in the guest's thread before it starts."""
         machine.log = self.lines.append
-        self._workers = WorkerPool(Limits().stack_bytes, idle_seconds=0.2)
         self._pid = 0
+        self._busy: list[threading.Event] = []
 
     def spawn(
-        self,
-        content: Content,
-        *,
-        limits: Limits | None = None,
-        argv: tuple[bytes, ...] = (b"guest",),
+        self, content: Content, *, limits: Limits | None = None, stack_bytes: int = 8 << 20
     ) -> Process:
         self._pid += 1
         process = Process(
             pid=self._pid,
-            argv=argv,
+            argv=(b"guest",),
             environ=(),
             cwd=b"/",
-            namespace=None,  # type: ignore[arg-type]
+            namespace=None,
             limits=limits or Limits(),
         )
+        left = threading.Event()
+        self._busy.append(left)
 
         def job() -> None:
             process.begin()
-            self.machine.run(process, content)
+            self.before()
+            try:
+                self.machine.run(process, content)
+            finally:
+                left.set()
 
-        self._workers.submit(job)
+        WorkerPool(stack_bytes, idle_seconds=0.0).submit(job)
         return process
 
     def outcome(self, content: Content, *, limits: Limits | None = None) -> Outcome:
         outcome = self.spawn(content, limits=limits).wait_exit(60)
         assert outcome is not None
         return outcome
+
+    def wait_idle(self) -> None:
+        """Until every guest's thread has left the machine, its store freed."""
+        for left in self._busy:
+            assert left.wait(30)
+        self._busy.clear()
