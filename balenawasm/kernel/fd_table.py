@@ -14,6 +14,7 @@ dict look-up).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from balenawasm.vfs.description import Description
-    from balenawasm.vfs.node import DirEntry
     from balenawasm.vfs.path import Location
 
 _COMMON: Final = (
@@ -90,7 +90,6 @@ class FdEntry:
 
     __slots__ = (
         "description",
-        "listing",
         "location",
         "prestat",
         "rights_base",
@@ -113,8 +112,6 @@ class FdEntry:
         """The name under which the guest finds this preopened directory, or None."""
         self.location = location
         """Where the file was opened; directories need it as the start of paths."""
-        self.listing: list[DirEntry] | None = None
-        """The directory as fd_readdir saw it at cookie 0: cookies are indices into it."""
 
     def require(self, rights: int) -> None:
         """ENOTCAPABLE unless the fd has all of `rights`."""
@@ -141,10 +138,13 @@ class FdEntry:
 class FdTable:
     """The open fds of one process. Each entry holds one reference to its description."""
 
-    __slots__ = ("_entries", "_free_from", "_limit", "_lock")
+    __slots__ = ("_entries", "_free_from", "_limit", "_lock", "find")
 
     def __init__(self, limit: int) -> None:
         self._entries: dict[int, FdEntry] = {}
+        self.find = self._entries.get
+        """The entry of an fd, or None: `get` for the calls that are made a million times a second.
+        """
         self._limit = limit
         self._free_from = 0  # no free number is lower
         self._lock = threading.Lock()
@@ -178,20 +178,23 @@ class FdTable:
     def add(self, entry: FdEntry, lowest: int = 0) -> int:
         """Put an entry at the lowest free number from `lowest` on: EMFILE.
 
-        The description is retained; when it cannot be added its caller still owns it.
+        The description is retained. When it cannot be added it is closed, unless somebody else has
+        it.
         """
+        description = entry.description
+        description.retain()
         with self._lock:
             entries = self._entries
             fd = max(self._free_from, lowest)
             while fd in entries:
                 fd += 1
-            if fd >= self._limit:
-                raise GuestError(Errno.EMFILE)
-            entry.description.retain()
-            entries[fd] = entry
-            if lowest <= self._free_from:
-                self._free_from = fd + 1
-        return fd
+            if fd < self._limit:
+                entries[fd] = entry
+                if lowest <= self._free_from:
+                    self._free_from = fd + 1
+                return fd
+        description.release()
+        raise GuestError(Errno.EMFILE)
 
     def check_room(self) -> None:
         """EMFILE when the next `add` would fail: ask before an open with side effects."""
@@ -239,4 +242,6 @@ class FdTable:
             self._entries.clear()
             self._free_from = 0
         for entry in entries:
-            entry.description.release()
+            # One that cannot be closed well (a full disk) must not keep the others open.
+            with contextlib.suppress(OSError, GuestError):
+                entry.description.release()

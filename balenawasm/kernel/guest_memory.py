@@ -117,8 +117,11 @@ class GuestMemory:
 
     def pack(self, layout: struct.Struct, pointer: int, *values: int) -> None:
         """Write one record."""
-        self.check(pointer, layout.size)
-        layout.pack_into(self.view, pointer, *values)
+        try:
+            layout.pack_into(self.view, pointer, *values)
+        except _struct_error:
+            self.check(pointer, layout.size)
+            layout.pack_into(self.view, pointer, *values)
 
     def read_u32(self, pointer: int) -> int:
         """Read a u32."""
@@ -159,8 +162,11 @@ class GuestMemory:
         EINVAL for more than IOV_MAX buffers or more than TRANSFER_MAX bytes.
         """
         if count == 1:
-            self.check(pointer, 8)
-            start, length = _read_iovec(self.view, pointer)
+            try:
+                start, length = _read_iovec(self.view, pointer)
+            except _struct_error:
+                self.check(pointer, 8)
+                start, length = _read_iovec(self.view, pointer)
             if length > TRANSFER_MAX:
                 raise GuestError(Errno.EINVAL)
             found = self.view[start : start + length]

@@ -26,24 +26,30 @@ _WHENCE: Final = tuple(Whence)
 
 def fd_read(process: Process, fd: int, iovecs: int, count: int, result: int) -> int:
     """Read at the current offset."""
-    entry = process.fds.get(fd)
+    entry = process.fds.find(fd)
+    if entry is None:
+        raise GuestError(Errno.EBADF)
     if not entry.rights_base & FD_READ:
         raise GuestError(Errno.ENOTCAPABLE)
     memory = process.memory
     buffers = memory.iovecs(iovecs, count)
-    memory.check(result, 4)
+    if result + 4 > len(memory.view):
+        memory.check(result, 4)
     memory.write_u32(result, entry.description.read(process, buffers))
     return 0
 
 
 def fd_write(process: Process, fd: int, iovecs: int, count: int, result: int) -> int:
     """Write at the current offset."""
-    entry = process.fds.get(fd)
+    entry = process.fds.find(fd)
+    if entry is None:
+        raise GuestError(Errno.EBADF)
     if not entry.rights_base & FD_WRITE:
         raise GuestError(Errno.ENOTCAPABLE)
     memory = process.memory
     buffers = memory.iovecs(iovecs, count)
-    memory.check(result, 4)
+    if result + 4 > len(memory.view):
+        memory.check(result, 4)
     memory.write_u32(result, entry.description.write(process, buffers))
     return 0
 

@@ -4,40 +4,32 @@ entries.
 
 from __future__ import annotations
 
+import struct
 import time
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.personality.preview1_fd import OFFSET_MAX
 from balenawasm.personality.syscall import preview1
-from balenawasm.vfs.node import DirEntry
 from balenawasm.wasi import flags as w
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Advice, Filetype
 from balenawasm.wasi.structs import DIRENT, FILESTAT
 
 if TYPE_CHECKING:
-    from balenawasm.kernel.fd_table import FdEntry
     from balenawasm.kernel.guest_memory import GuestMemory
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.node import Stat
 
-_U64_MASK: Final = (1 << 64) - 1
+_U64_MAX: Final = (1 << 64) - 1
+_pack_filestat = FILESTAT.pack_into
 
 
 def write_filestat(memory: GuestMemory, pointer: int, stat: Stat) -> None:
     """Encode a `filestat`. A time before 1970 becomes 1970: WASI's are unsigned."""
-    memory.pack(
-        FILESTAT,
-        pointer,
-        stat.dev & _U64_MASK,
-        stat.ino & _U64_MASK,
-        stat.filetype,
-        stat.nlink,
-        stat.size,
-        max(0, stat.atim),
-        max(0, stat.mtim),
-        max(0, stat.ctim),
-    )
+    try:
+        _pack_filestat(memory.view, pointer, *stat[:8])
+    except struct.error:
+        memory.pack(FILESTAT, pointer, *(min(max(0, value), _U64_MAX) for value in stat[:8]))
 
 
 def times_of(atim: int, mtim: int, fstflags: int) -> tuple[int | None, int | None]:
@@ -137,30 +129,18 @@ def fd_readdir(
     memory = process.memory
     target = memory.slice(buffer, length)
     memory.check(result, 4)
-    listing = entry.listing
-    if cookie == 0 or listing is None:
-        listing = entry.listing = _list(process, entry)
+    listing = entry.description.listing(process, restart=cookie == 0)
     filled = 0
     index = cookie
     while filled < length and index < len(listing):
         name, ino, filetype = listing[index]
         index += 1
-        record = DIRENT.pack(index, ino & _U64_MASK, len(name), filetype) + name
+        record = DIRENT.pack(index, ino & _U64_MAX, len(name), filetype) + name
         piece = record[: length - filled]
         target[filled : filled + len(piece)] = piece
         filled += len(piece)
     memory.write_u32(result, filled)
     return 0
-
-
-def _list(process: Process, entry: FdEntry) -> list[DirEntry]:
-    location = entry.directory()
-    parent = location.parent if location.parent is not None else location
-    return [
-        DirEntry(b".", location.node.stat().ino, Filetype.DIRECTORY),
-        DirEntry(b"..", parent.node.stat().ino, Filetype.DIRECTORY),
-        *process.namespace.children(process, location),
-    ]
 
 
 SYSCALLS: Final = (

@@ -15,11 +15,10 @@ from balenawasm.personality.syscall import preview1
 from balenawasm.vfs.node import OpenFlags
 from balenawasm.wasi import flags as w
 from balenawasm.wasi.errno import Errno, GuestError
-from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
     from balenawasm.kernel.process import Process
-    from balenawasm.vfs.path import Location, Parent
+    from balenawasm.vfs.path import Location
 
 PATH_MAX: Final = 4096
 """Longest path in bytes: ENAMETOOLONG."""
@@ -39,22 +38,10 @@ def _start(process: Process, fd: int, rights: int) -> Location:
     return location
 
 
-def _lookup(process: Process, start: Location, pointer: int, length: int, flags: int) -> Location:
+def _follow(flags: int) -> bool:
     if flags & ~w.SYMLINK_FOLLOW:
         raise GuestError(Errno.EINVAL)
-    return process.namespace.resolve(
-        process,
-        start,
-        _path(process, pointer, length),
-        follow=bool(flags & w.SYMLINK_FOLLOW),
-        beneath=True,
-    )
-
-
-def _parent(process: Process, start: Location, pointer: int, length: int) -> Parent:
-    return process.namespace.resolve_parent(
-        process, start, _path(process, pointer, length), beneath=True
-    )
+    return bool(flags)
 
 
 def path_open(
@@ -118,9 +105,11 @@ def path_filestat_get(
     process: Process, fd: int, flags: int, path: int, path_length: int, result: int
 ) -> int:
     """A file's attributes."""
+    follow = _follow(flags)
     start = _start(process, fd, w.PATH_FILESTAT_GET)
-    location = _lookup(process, start, path, path_length, flags)
-    write_filestat(process.memory, result, location.node.stat())
+    name = _path(process, path, path_length)
+    stat = process.namespace.stat(process, start, name, follow=follow, beneath=True)
+    write_filestat(process.memory, result, stat)
     return 0
 
 
@@ -135,9 +124,11 @@ def path_filestat_set_times(
     fstflags: int,
 ) -> int:
     """Set a file's times."""
+    follow = _follow(flags)
     times = times_of(atim, mtim, fstflags)
     start = _start(process, fd, w.PATH_FILESTAT_SET_TIMES)
-    _lookup(process, start, path, path_length, flags).node.set_times(*times)
+    name = _path(process, path, path_length)
+    process.namespace.set_times(process, start, name, *times, follow=follow, beneath=True)
     return 0
 
 
@@ -152,12 +143,12 @@ def path_readlink(
 ) -> int:
     """A link's target, cut off at the buffer's end."""
     start = _start(process, fd, w.PATH_READLINK)
-    location = _lookup(process, start, path, path_length, 0)
-    # Before the link is read: reading some of the kernel's own has an effect.
+    name = _path(process, path, path_length)
+    # All pointers before the link is read: reading some of the kernel's own has an effect.
     memory = process.memory
     room = memory.slice(buffer, length)
     memory.check(result, 4)
-    target = location.node.readlink(process)[:length]
+    target = process.namespace.read_link(process, start, name, beneath=True)[:length]
     room[: len(target)] = target
     memory.write_u32(result, len(target))
     return 0
@@ -166,27 +157,24 @@ def path_readlink(
 def path_create_directory(process: Process, fd: int, path: int, path_length: int) -> int:
     """Make a directory."""
     start = _start(process, fd, w.PATH_CREATE_DIRECTORY)
-    parent = _parent(process, start, path, path_length)
-    parent.location.node.mkdir(parent.name)
+    name = _path(process, path, path_length)
+    process.namespace.make_directory(process, start, name, beneath=True)
     return 0
 
 
 def path_remove_directory(process: Process, fd: int, path: int, path_length: int) -> int:
     """Remove an empty directory."""
     start = _start(process, fd, w.PATH_REMOVE_DIRECTORY)
-    parent = _parent(process, start, path, path_length)
-    parent.location.node.rmdir(parent.name)
+    name = _path(process, path, path_length)
+    process.namespace.remove_directory(process, start, name, beneath=True)
     return 0
 
 
 def path_unlink_file(process: Process, fd: int, path: int, path_length: int) -> int:
     """Remove a name that is no directory's."""
     start = _start(process, fd, w.PATH_UNLINK_FILE)
-    parent = _parent(process, start, path, path_length)
-    if parent.must_be_directory:
-        node = parent.location.node.lookup(process, parent.name)
-        raise GuestError(Errno.EISDIR if node.filetype == Filetype.DIRECTORY else Errno.ENOTDIR)
-    parent.location.node.unlink(parent.name)
+    name = _path(process, path, path_length)
+    process.namespace.unlink(process, start, name, beneath=True)
     return 0
 
 
@@ -196,15 +184,10 @@ def path_symlink(
     """Make a symbolic link."""
     start = _start(process, fd, w.PATH_SYMLINK)
     content = _path(process, target, target_length)
-    if not content:
-        raise GuestError(Errno.ENOENT)
-    if b"\0" in content:
-        raise GuestError(Errno.EINVAL)
+    name = _path(process, path, path_length)
     if content.startswith(b"/"):
         raise GuestError(Errno.EPERM)
-    parent = _parent(process, start, path, path_length)
-    _refuse_trailing_slash(process, parent)
-    parent.location.node.symlink(parent.name, content)
+    process.namespace.symlink(process, content, start, name, beneath=True)
     return 0
 
 
@@ -219,12 +202,12 @@ def path_link(
     new_path_length: int,
 ) -> int:
     """Make a hard link."""
+    follow = _follow(old_flags)
     old_start = _start(process, old_fd, w.PATH_LINK_SOURCE)
     new_start = _start(process, new_fd, w.PATH_LINK_TARGET)
-    old = _lookup(process, old_start, old_path, old_path_length, old_flags)
-    parent = _parent(process, new_start, new_path, new_path_length)
-    _refuse_trailing_slash(process, parent)
-    parent.location.node.link(parent.name, old.node)
+    old = _path(process, old_path, old_path_length)
+    new = _path(process, new_path, new_path_length)
+    process.namespace.link(process, old_start, old, new_start, new, follow=follow, beneath=True)
     return 0
 
 
@@ -240,23 +223,10 @@ def path_rename(
     """Move a file or directory."""
     old_start = _start(process, old_fd, w.PATH_RENAME_SOURCE)
     new_start = _start(process, new_fd, w.PATH_RENAME_TARGET)
-    old = _parent(process, old_start, old_path, old_path_length)
-    new = _parent(process, new_start, new_path, new_path_length)
-    if old.must_be_directory or new.must_be_directory:
-        node = old.location.node.lookup(process, old.name)
-        if node.filetype != Filetype.DIRECTORY:
-            raise GuestError(Errno.ENOTDIR)
-    old.location.node.rename(old.name, new.location.node, new.name)
+    old = _path(process, old_path, old_path_length)
+    new = _path(process, new_path, new_path_length)
+    process.namespace.rename(process, old_start, old, new_start, new, beneath=True)
     return 0
-
-
-def _refuse_trailing_slash(process: Process, parent: Parent) -> None:
-    """A name with a slash behind it can only become a directory: EEXIST when it is there, else
-    ENOENT.
-    """
-    if parent.must_be_directory:
-        parent.location.node.lookup(process, parent.name)
-        raise GuestError(Errno.EEXIST)
 
 
 SYSCALLS: Final = (
