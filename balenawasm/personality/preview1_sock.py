@@ -18,8 +18,10 @@ _SOCKETS: Final = (Filetype.SOCKET_STREAM, Filetype.SOCKET_DGRAM)
 
 def _socket(process: Process, fd: int, rights: int) -> FdEntry:
     entry = process.fds.get(fd)
-    if entry.description.filetype not in _SOCKETS:
-        raise GuestError(Errno.ENOTSOCK)
+    filetype = entry.description.filetype
+    if filetype not in _SOCKETS:
+        # A directory is nothing that can be read or written: the test suite wants EBADF for it.
+        raise GuestError(Errno.EBADF if filetype == Filetype.DIRECTORY else Errno.ENOTSOCK)
     if rights & ~entry.rights_base:
         raise GuestError(Errno.ENOTCAPABLE)
     return entry
@@ -27,9 +29,9 @@ def _socket(process: Process, fd: int, rights: int) -> FdEntry:
 
 def sock_accept(process: Process, fd: int, flags: int, result: int) -> int:
     """Take the next connection."""
+    entry = _socket(process, fd, w.SOCK_ACCEPT)
     if flags & ~w.NONBLOCK:
         raise GuestError(Errno.EINVAL)
-    entry = _socket(process, fd, w.SOCK_ACCEPT)
     process.memory.check(result, 4)
     process.fds.check_room()
     connection = entry.description.accept(process, flags)
@@ -47,9 +49,9 @@ def sock_recv(
     flags_result: int,
 ) -> int:
     """Receive."""
+    entry = _socket(process, fd, w.FD_READ)
     if flags & ~(w.RECV_PEEK | w.RECV_WAITALL):
         raise GuestError(Errno.EINVAL)
-    entry = _socket(process, fd, w.FD_READ)
     memory = process.memory
     buffers = memory.iovecs(iovecs, count)
     memory.check(size_result, 4)
@@ -64,9 +66,9 @@ def sock_recv(
 
 def sock_send(process: Process, fd: int, iovecs: int, count: int, flags: int, result: int) -> int:
     """Send."""
+    entry = _socket(process, fd, w.FD_WRITE)
     if flags:
         raise GuestError(Errno.EINVAL)
-    entry = _socket(process, fd, w.FD_WRITE)
     memory = process.memory
     buffers = memory.iovecs(iovecs, count)
     memory.check(result, 4)
@@ -76,9 +78,10 @@ def sock_send(process: Process, fd: int, iovecs: int, count: int, flags: int, re
 
 def sock_shutdown(process: Process, fd: int, how: int) -> int:
     """Close one or both directions."""
+    entry = _socket(process, fd, w.SOCK_SHUTDOWN)
     if how not in (w.SHUT_RD, w.SHUT_WR, w.SHUT_RD | w.SHUT_WR):
         raise GuestError(Errno.EINVAL)
-    _socket(process, fd, w.SOCK_SHUTDOWN).description.shutdown(how)
+    entry.description.shutdown(how)
     return 0
 
 
