@@ -353,9 +353,10 @@ def _split_flags(node: Node) -> tuple[dict[str, str], str]:
 
 def _unknown_instruction(node: Node) -> BalenafileError:
     known = [*_DECODERS, *NOT_YET]
-    shown = node.keyword if len(node.keyword) <= 40 else node.keyword[:40] + "…"
+    written = node.where.text.split()[0]
+    shown = written if written.upper() == node.keyword else node.keyword
     return BalenafileError(
-        f"{shown} is not an instruction",
+        f"{shown[:40]} is not an instruction",
         node.where,
         hint=_suggestion(node.keyword, known, "")
         or "a line that continues the one before needs a \\ at that line's end",

@@ -172,5 +172,5 @@ def _check_copied_stage(
         raise BalenafileError(
             f"--from={reference}: there is no such stage",
             instruction.where,
-            hint=f"the file has {len(balenafile.stages)} stages, counted from 0",
+            hint=f"stages are counted from 0, and the file has {len(balenafile.stages)}",
         )

@@ -235,5 +235,5 @@ class _Reader:
 def _unterminated(quote: str) -> WordError:
     return WordError(
         f"a {quote} has no end",
-        hint='a path with white space is written in the JSON form: ["a b", "c"]',
+        hint='close it; paths with white space are written in the JSON form: ["a b", "c"]',
     )

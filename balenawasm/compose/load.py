@@ -91,7 +91,7 @@ def load_project(
 
 
 def find_files(directory: Path) -> tuple[Path, ...]:
-    """Return the compose files in a directory, the one that is used first; empty if there is none."""
+    """Return the compose files in a directory, the one that is used first."""
     return tuple(directory / name for name in FILE_NAMES if (directory / name).is_file())
 
 
