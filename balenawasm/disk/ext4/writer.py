@@ -81,9 +81,9 @@ _LET_WRITER_FINISH: Final = "let whatever writes the file finish first"
 def write_image(entries: Iterable[Entry], out: Writable, *, label: bytes = b"layer") -> None:
     """Write an image of these entries, in any order, to `out`, whose `write` takes all it is given.
 
-    Raises InvalidEntryError and ImageTooLargeError before the first byte is written;
-    SourceReadError when a host file cannot be read, SourceChangedError when it is not as its entry says; and
-    whatever `out` raises.
+    Raises InvalidEntryError and ImageTooLargeError before the first byte is written; then
+    SourceReadError when a host file cannot be read, SourceChangedError when it is not as its entry
+    says; and whatever `out` raises.
     """
     if len(label) > LABEL_MAX:
         raise ValueError(f"an ext4 label has at most {LABEL_MAX} bytes")
