@@ -259,6 +259,11 @@ class HostFolder(Node):
         with host_errors, self.opened() as fd:
             set_times_of_fd(fd, atim, mtim)
 
+    def sync(self) -> None:
+        """Make the directory's entries durable."""
+        with host_errors, self.opened() as fd:
+            os.fsync(fd)
+
     def lookup(self, caller: Caller, name: bytes) -> Node:
         """See Node.lookup."""
         return self.child(name)
@@ -362,8 +367,7 @@ class HostFolderDescription(DirectoryDescription):
 
     def sync(self, *, data_only: bool) -> None:
         """Make the directory's entries durable."""
-        with host_errors, self._folder.opened() as fd:
-            os.fsync(fd)
+        self._folder.sync()
 
 
 def _kind(entry: os.DirEntry[str]) -> Filetype:

@@ -1,0 +1,120 @@
+"""Renaming in an overlay: rename(2) over a tree of which part is in layers that cannot change.
+
+The whiteout for the old name is made before the host's rename and that for the new name is removed
+after it: at every moment in between, the tree is what it was before or what it is to be. The
+overlay's lock is held.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from balenawasm.vfs.filesystems import upper as upper_files
+from balenawasm.vfs.filesystems.copy_up import MAX_BYTES, MAX_ENTRIES
+from balenawasm.vfs.filesystems.overlay_file import OverlayFile
+from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.flags import Filetype
+
+if TYPE_CHECKING:
+    from balenawasm.vfs.filesystems.overlay import OverlayDirectory
+
+
+def rename(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: bytes) -> None:
+    """Move what `name` shows in `old` to `new_name` in `new`."""
+    node = old.find(name)
+    if node is None:
+        raise GuestError(Errno.ENOENT)
+    new.check_new_name(new_name)
+    replaced = new.find(new_name)
+    if replaced is node:
+        return
+    _check_replaceable(node, new, replaced)
+    old.make_upper()
+    new.make_upper()
+    if isinstance(node, OverlayFile):
+        node.copy_up()
+    else:
+        _copy_up_tree(node)
+    if replaced is not None and not isinstance(replaced, OverlayFile):
+        # The host refuses to replace a directory that has markers in it.
+        new.hide_below(new_name)
+        new.remove_folder(new_name)
+    _move(old, name, new, new_name)
+    if isinstance(replaced, OverlayFile):
+        replaced.names.remove((new, new_name))
+    del old.children[name]
+    new.children[new_name] = node
+    if isinstance(node, OverlayFile):
+        node.names.remove((old, name))
+        node.names.append((new, new_name))
+    else:
+        node.parent, node.name = new, new_name
+
+
+def _move(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: bytes) -> None:
+    """Rename on the host, hiding the old name's layers and unhiding the new one."""
+    hidden = old.hide_below(name)
+    try:
+        old.folder().rename(name, new.folder(), new_name)
+    except BaseException:
+        if hidden:
+            old.unhide_below(name)
+        raise
+    del old.upper_names().names[name]
+    new.note_upper(new_name)
+
+
+def _check_replaceable(
+    node: OverlayDirectory | OverlayFile,
+    directory: OverlayDirectory,
+    replaced: OverlayDirectory | OverlayFile | None,
+) -> None:
+    if isinstance(node, OverlayFile):
+        if replaced is not None and not isinstance(replaced, OverlayFile):
+            raise GuestError(Errno.EISDIR)
+        return
+    above: OverlayDirectory | None = directory
+    while above is not None:
+        if above is node:
+            raise GuestError(Errno.EINVAL)
+        above = above.parent
+    if isinstance(replaced, OverlayFile):
+        raise GuestError(Errno.ENOTDIR)
+    if replaced is not None and not replaced.empty():
+        raise GuestError(Errno.ENOTEMPTY)
+
+
+def _copy_up_tree(top: OverlayDirectory) -> None:
+    """Copy all below `top` up and cut it off from the layers; EXDEV, with nothing done, when
+    it is too much.
+    """
+    directories, files = _measure(top)
+    for directory in directories:
+        directory.make_upper()
+    for file in files:
+        file.copy_up(durable=False)
+    if top.fs.durable and files:
+        os.sync()  # once for all copies, before anything of the layers is hidden
+    upper_files.put_opaque(top.folder())
+    for directory in directories:
+        directory.cut_off()
+
+
+def _measure(top: OverlayDirectory) -> tuple[list[OverlayDirectory], list[OverlayFile]]:
+    """List the directories, outer ones first, and the files that are in layers still."""
+    directories = [top]
+    files: list[OverlayFile] = []
+    size = 0
+    for directory in directories:  # grows while it is walked
+        for node in directory.nodes():
+            if not isinstance(node, OverlayFile):
+                directories.append(node)
+            elif not node.in_upper:
+                if node.filetype not in (Filetype.REGULAR_FILE, Filetype.SYMBOLIC_LINK):
+                    raise GuestError(Errno.EXDEV)
+                files.append(node)
+                size += node.stat().size
+        if len(directories) + len(files) > MAX_ENTRIES or size > MAX_BYTES:
+            raise GuestError(Errno.EXDEV)
+    return directories, files
