@@ -60,6 +60,10 @@ class Fields:
         """Return (not raise) the error that member `name` has this problem."""
         return InvalidDocumentError(f"{self._where}: {name}: {problem}")
 
+    def has(self, name: str) -> bool:
+        """Return whether a member is there and not null."""
+        return self._members.get(name) is not None
+
     def text(self, name: str) -> str:
         """Return a string; "" when absent."""
         value = self._members.get(name)
