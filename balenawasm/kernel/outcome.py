@@ -22,8 +22,8 @@ class Exited:
 
     @property
     def status(self) -> int:
-        """The exit status as a shell shows it."""
-        return self.code
+        """The exit status as a shell shows it: the code's low 8 bits."""
+        return self.code & 0xFF
 
 
 @dataclass(frozen=True, slots=True)
