@@ -92,11 +92,10 @@ class Progress(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded(Message):
-    """A runner used this native code file; the zygote may load it before the next fork."""
+    """A runner runs the program of this content identity; the zygote may load it for the next."""
 
     type: ClassVar[str] = "loaded"
     identity: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

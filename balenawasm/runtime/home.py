@@ -143,9 +143,9 @@ class Home:
         name = safe_name(container_id, "container id")
         return ContainerPaths(self.containers / name, self.run / "containers" / name)
 
-    def volume(self, project: str, name: str) -> Path:
-        """The directory of a named volume."""
-        return self.volumes / f"{safe_name(project, 'project')}_{safe_name(name, 'volume')}"
+    def volume(self, full_name: str) -> Path:
+        """The directory of a named volume; `full_name` is `<project>_<name>` as a rule."""
+        return self.volumes / safe_name(full_name, "volume")
 
     def project(self, project: str) -> Path:
         """The directory of a project's target state and network."""

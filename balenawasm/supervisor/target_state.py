@@ -55,7 +55,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetMount:
-    """A mount: `source` is a volume's name, a host path, or empty for a tmpfs."""
+    """A mount: `source` is a volume's full name, a host path, or empty for a tmpfs."""
 
     kind: MountKind
     source: str = ""
@@ -105,13 +105,21 @@ class ServiceTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetVolume:
+    """A named volume by its full name; an `external` one must exist and is never removed."""
+
+    name: str
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectTarget:
-    """One project: its services and the names of its volumes."""
+    """One project: its services and its volumes."""
 
     version: int = TARGET_VERSION
     name: str
     services: tuple[ServiceTarget, ...]
-    volumes: tuple[str, ...] = ()
+    volumes: tuple[TargetVolume, ...] = ()
 
     def service(self, name: str) -> ServiceTarget | None:
         """The service called `name`, if there is one."""
@@ -128,14 +136,16 @@ class ProjectTarget:
         if len(names) > MAX_SERVICES:
             raise TargetStateError(f"project {self.name}: more than {MAX_SERVICES} services")
         for volume in self.volumes:
-            safe_name(volume, "volume")
+            safe_name(volume.name, "volume")
         for service in self.services:
             self._check_service(service, set(names))
+        self._check_ports()
         self._check_order()
         return self
 
     def _check_service(self, service: ServiceTarget, names: set[str]) -> None:
         where = f"service {service.name}"
+        volumes = {volume.name for volume in self.volumes}
         if not _SERVICE_NAME.match(service.name):
             raise TargetStateError(f"not a service name: {service.name!r}")
         if not service.argv:
@@ -147,13 +157,26 @@ class ProjectTarget:
         for layer in service.layers:
             parse_digest(layer)
         for mount in service.mounts:
-            if mount.kind is MountKind.VOLUME and mount.source not in self.volumes:
+            if mount.kind is MountKind.VOLUME and mount.source not in volumes:
                 raise TargetStateError(f"{where}: volume {mount.source!r} is not the project's")
             if not mount.target.startswith(b"/"):
                 raise TargetStateError(f"{where}: a mount's target is not absolute")
         for dependency in service.depends_on:
             if dependency.service not in names:
                 raise TargetStateError(f"{where}: depends on unknown {dependency.service!r}")
+
+    def _check_ports(self) -> None:
+        """Refuse two services that publish the same port: the second could never start."""
+        holders: dict[int, str] = {}
+        for service in self.services:
+            for port in service.ports:
+                if not port.host_port:
+                    continue
+                holder = holders.setdefault(port.host_port, service.name)
+                if holder != service.name:
+                    raise TargetStateError(
+                        f"services {holder} and {service.name} both publish port {port.host_port}"
+                    )
 
     def _check_order(self) -> None:
         """Refuse dependencies that run in a circle: such services could never start."""

@@ -38,7 +38,7 @@ def test_names_cannot_leave_the_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnsafeNameError):
         home.container(name)
     with pytest.raises(UnsafeNameError):
-        home.volume("p", name)
+        home.volume(name)
 
 
 def test_paths_of_a_container(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_paths_of_a_container(tmp_path: Path) -> None:
     paths = home.container("abc")
     assert paths.bundle == tmp_path / "containers/abc/bundle.json"
     assert paths.control_socket == tmp_path / "run/containers/abc/control"
-    assert home.volume("p", "data") == tmp_path / "volumes/p_data"
+    assert home.volume("p_data") == tmp_path / "volumes/p_data"

@@ -1,0 +1,169 @@
+"""The planner: current state and target state in, the steps that can be taken now out. Pure.
+
+It is asked again after every step and every event, so it never looks ahead: what depends on a step
+comes in a later round. An empty answer means that the current state is as near to the target as it
+can be now: everything runs, has ended for good, was stopped by the user, or waits for its backoff.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from balenawasm.supervisor.current_state import Phase
+from balenawasm.supervisor.steps import (
+    Create,
+    CreateNetwork,
+    CreateVolume,
+    Forget,
+    OpenPorts,
+    Remove,
+    RemoveNetwork,
+    RemoveVolume,
+    Start,
+    Step,
+    Stop,
+)
+from balenawasm.supervisor.target_state import Condition
+
+if TYPE_CHECKING:
+    from balenawasm.supervisor.current_state import CurrentContainer, CurrentProject
+    from balenawasm.supervisor.target_state import Dependency, ProjectTarget, ServiceTarget
+
+_IDLE = (Phase.CREATED, Phase.EXITED)
+
+
+def plan(
+    current: CurrentProject, target: ProjectTarget | None, *, purge: tuple[str, ...] = ()
+) -> tuple[Step, ...]:
+    """Return the steps that bring `current` nearer to `target`; None: the project is to go.
+
+    `purge` names volumes that go with the project.
+    """
+    if target is None:
+        return _dismantle(current, purge)
+    return (
+        *_groundwork(current, target),
+        *_removals(current, target),
+        *(step for service in target.services for step in _service(current, target, service)),
+    )
+
+
+def _dismantle(current: CurrentProject, purge: tuple[str, ...]) -> tuple[Step, ...]:
+    """Containers in the reverse order of their dependencies, then what they used, then itself."""
+    if current.containers:
+        steps = (_towards_removal(current, container) for container in current.containers)
+        return tuple(step for step in steps if step is not None)
+    rest: list[Step] = [OpenPorts(service, ()) for service in current.open_ports]
+    rest += [RemoveNetwork()] if current.network else []
+    rest += [RemoveVolume(name) for name in purge if name in current.volumes]
+    return tuple(rest) or (Forget(),)
+
+
+def _towards_removal(current: CurrentProject, container: CurrentContainer) -> Step | None:
+    if container.phase in _IDLE:
+        return Remove(container.service, container.id)
+    if container.phase is Phase.RUNNING and not _needed(current, container):
+        return Stop(container.service, container.id)
+    return None
+
+
+def _needed(current: CurrentProject, container: CurrentContainer) -> bool:
+    """Whether a container that still lives depends on this one: that one goes first."""
+    return any(
+        container.service in other.depends_on and other.phase not in _IDLE
+        for other in current.containers
+    )
+
+
+def _groundwork(current: CurrentProject, target: ProjectTarget) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if not current.network:
+        steps.append(CreateNetwork(tuple(service.name for service in target.services)))
+    steps += [
+        CreateVolume(volume.name) for volume in target.volumes if volume.name not in current.volumes
+    ]
+    return tuple(steps)
+
+
+def _removals(current: CurrentProject, target: ProjectTarget) -> tuple[Step, ...]:
+    """Containers that the target does not have, or has otherwise."""
+    steps: list[Step] = []
+    for container in current.containers:
+        service = target.service(container.service)
+        if service is None or service.identity != container.identity:
+            step = (
+                Stop(container.service, container.id)
+                if container.phase is Phase.RUNNING
+                else _towards_removal(current, container)
+            )
+            steps += [step] if step is not None else []
+    return (*steps, *_stale_ports(current, target))
+
+
+def _stale_ports(current: CurrentProject, target: ProjectTarget) -> list[Step]:
+    """Published ports that the target does not have, of services without a living container."""
+    alive = {c.service for c in current.containers if c.phase not in _IDLE}
+    steps: list[Step] = []
+    for name, ports in current.open_ports.items():
+        service = target.service(name)
+        kept = tuple(port for port in ports if service is not None and port in service.ports)
+        if kept != ports and name not in alive:
+            steps.append(OpenPorts(name, kept))
+    return steps
+
+
+def _service(
+    current: CurrentProject, target: ProjectTarget, service: ServiceTarget
+) -> tuple[Step, ...]:
+    """The next step of one service of the target."""
+    containers = [c for c in current.containers if c.service == service.name]
+    if not containers:
+        ready = current.network and {v.name for v in target.volumes} <= current.volumes
+        return (Create(service.name),) if ready else ()
+    container = containers[0]
+    if len(containers) > 1 or container.identity != service.identity:
+        return ()
+    if not container.wanted:
+        return _stopped(current, container)
+    if container.phase not in _IDLE or not container.may_start:
+        return ()
+    if not all(_satisfied(current, target, dependency) for dependency in service.depends_on):
+        return ()
+    if current.open_ports.get(service.name, ()) != service.ports:
+        return () if _held(current, service) else (OpenPorts(service.name, service.ports),)
+    return (Start(service.name, container.id),)
+
+
+def _stopped(current: CurrentProject, container: CurrentContainer) -> tuple[Step, ...]:
+    """A service that the user stopped neither runs nor keeps its ports."""
+    if container.phase is Phase.RUNNING:
+        return (Stop(container.service, container.id),)
+    if container.phase in _IDLE and current.open_ports.get(container.service):
+        return (OpenPorts(container.service, ()),)
+    return ()
+
+
+def _held(current: CurrentProject, service: ServiceTarget) -> bool:
+    """Whether another service still holds one of the ports, which it is about to give up."""
+    wanted = {port.host_port for port in service.ports if port.host_port}
+    return any(
+        port.host_port in wanted
+        for name, ports in current.open_ports.items()
+        if name != service.name
+        for port in ports
+    )
+
+
+def _satisfied(current: CurrentProject, target: ProjectTarget, dependency: Dependency) -> bool:
+    """Whether a service has come as far as another one waits for."""
+    service = target.service(dependency.service)
+    for container in current.containers:
+        if service is None or container.service != service.name:
+            continue
+        if container.identity != service.identity:
+            return False
+        if dependency.condition is Condition.COMPLETED:
+            return container.phase is Phase.EXITED and container.exit_code == 0
+        # Started once is started: a dependency that has ended or crashes does not hold others back.
+        return container.phase in (Phase.RUNNING, Phase.EXITED)
+    return False
