@@ -10,18 +10,20 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.vfs.description import Buffers, Description
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.endpoint import numeric, parse_endpoint, split_destination
 from balenawasm.vfs.filesystems.net_commands import COMMANDS, Command, WaitingRoom, connect_to
+from balenawasm.vfs.filesystems.text import TextFile
 from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
-from balenawasm.wasi.flags import NONBLOCK, Filetype, Whence
+from balenawasm.wasi.flags import NONBLOCK, Filetype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from balenawasm.vfs.description import Description
     from balenawasm.vfs.socket import Network, SocketDescription
+
 
 VERSION: Final = b"1\n"
 NET_DEVICE: Final = 0x6E65  # "ne"
@@ -44,14 +46,14 @@ class NetFs:
         }
         pair = {b"new": _Opener(21, lambda caller, flags: _new_pair(network, waiting, flags))}
         root: dict[bytes, Node] = {
-            name: _Text(2 + index, _always(text))
+            name: _text(2 + index, _always(text))
             for index, (name, text) in enumerate(texts.items())
         }
         root[b"tcp"] = _Directory(10, tcp)
         root[b"pair"] = _Directory(20, pair)
         root[b"sock"] = _Sockets(30, network, waiting)
-        root[b"dns"] = _Names(40, lambda name: _Text(_number(name), _addresses(network, name)))
-        root[b"names"] = _Names(50, lambda name: _Text(_number(name), _names(network, name)))
+        root[b"dns"] = _Names(40, lambda name: _text(_number(name), _addresses(network, name)))
+        root[b"names"] = _Names(50, lambda name: _text(_number(name), _names(network, name)))
         self.root: Node = _Directory(1, root)
 
 
@@ -218,6 +220,8 @@ class _SocketCommands(_Directory):
         self._socket = socket
 
     def lookup(self, caller: Caller, name: bytes) -> Node:
+        if name == b"data":
+            return _Opener(_number(b"%d/data" % self._inode), lambda c, flags: self._socket)
         word, _, argument = name.partition(b" ")
         run = COMMANDS.get(word)
         if run is None:
@@ -251,53 +255,10 @@ class _Opener(_NetNode):
         return self._make(caller, flags)
 
 
-class _Text(_NetNode):
+def _text(inode: int, make: Callable[[Caller], bytes]) -> TextFile:
     """A read-only file whose content is made when it is opened."""
-
-    filetype = Filetype.REGULAR_FILE
-
-    def __init__(self, inode: int, make: Callable[[Caller], bytes]) -> None:
-        super().__init__(inode)
-        self._make = make
-
-    def open(self, caller: Caller, flags: OpenFlags) -> Description:
-        if flags.write:
-            raise GuestError(Errno.EACCES)
-        return _TextDescription(self, self._make(caller), flags.fdflags)
-
-
-class _TextDescription(Description):
-    filetype = Filetype.REGULAR_FILE
-    seekable = True
-    writable = False
-
-    def __init__(self, node: Node, text: bytes, flags: int) -> None:
-        super().__init__(node, flags)
-        self._text = text
-        self._offset = 0
-
-    def stat(self) -> Stat:
-        return super().stat()._replace(size=len(self._text))
-
-    def read(self, caller: Caller, buffers: Buffers) -> int:
-        count = self.pread(caller, buffers, self._offset)
-        self._offset += count
-        return count
-
-    def pread(self, caller: Caller, buffers: Buffers, offset: int) -> int:
-        start = offset
-        for buffer in buffers:
-            piece = self._text[offset : offset + len(buffer)]
-            buffer[: len(piece)] = piece
-            offset += len(piece)
-        return offset - start
-
-    def seek(self, offset: int, whence: Whence) -> int:
-        base = {Whence.SET: 0, Whence.CUR: self._offset, Whence.END: len(self._text)}[whence]
-        if base + offset < 0:
-            raise GuestError(Errno.EINVAL)
-        self._offset = base + offset
-        return self._offset
+    stat = Stat(NET_DEVICE, inode, Filetype.REGULAR_FILE, 1, 0, 0, 0, 0, 0o444)
+    return TextFile(stat, make)
 
 
 def _always(text: Callable[[], bytes]) -> Callable[[Caller], bytes]:
