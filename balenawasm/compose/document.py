@@ -77,13 +77,13 @@ class Item:
         """Return the entries; raises ComposeError unless this is a mapping."""
         if isinstance(self.value, Mapping):
             return self.value
-        raise self._wrong_kind("a mapping")
+        raise self.wrong_kind("a mapping")
 
     def sequence(self) -> tuple[Item, ...]:
         """Return the elements; raises ComposeError unless this is a list."""
         if isinstance(self.value, tuple):
             return self.value
-        raise self._wrong_kind("a list")
+        raise self.wrong_kind("a list")
 
     def text(self) -> str:
         """Return a text without NUL; a number is refused, because its writing would be lost."""
@@ -91,13 +91,13 @@ class Item:
             hint = None
             if isinstance(self.value, int | float):
                 hint = "put it into quotes"
-            raise self._wrong_kind("a text", hint=hint)
+            raise self.wrong_kind("a text", hint=hint)
         return self._without_nul(self.value)
 
     def scalar_text(self) -> str:
         """Return a text, or a number or truth value written as compose writes it."""
         if self.value is None or isinstance(self.value, tuple | Mapping):
-            raise self._wrong_kind("a text")
+            raise self.wrong_kind("a text")
         return self._without_nul(format_scalar(self.value))
 
     def integer(self) -> int:
@@ -106,7 +106,7 @@ class Item:
             return self.value
         if isinstance(self.value, str) and _INTEGER.match(self.value):
             return int(self.value)
-        raise self._wrong_kind("a whole number")
+        raise self.wrong_kind("a whole number")
 
     def boolean(self) -> bool:
         """Return a truth value, also from one of compose's words for it."""
@@ -116,7 +116,7 @@ class Item:
             word = self.value.lower()
             if word in _TRUE or word in _FALSE:
                 return word in _TRUE
-        raise self._wrong_kind("true or false")
+        raise self.wrong_kind("true or false")
 
     def plain(self) -> Value:
         """Return the value without positions."""
@@ -144,7 +144,8 @@ class Item:
             raise self.error("the text has a NUL character")
         return text
 
-    def _wrong_kind(self, wanted: str, *, hint: str | None = None) -> ComposeError:
+    def wrong_kind(self, wanted: str, *, hint: str | None = None) -> ComposeError:
+        """Return an error that says what was expected and what is there."""
         return self.error(f"expected {wanted}, found {_kind(self.value)}", hint=hint)
 
 

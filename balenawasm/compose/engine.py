@@ -43,7 +43,7 @@ def find_build(item: Item, directory: Path) -> OwnBuild | DockerBuild:
     fields: Mapping[str, Item] = item.value if isinstance(item.value, Mapping) else {}
     context_item = item if isinstance(item.value, str) else present(fields, "context")
     if context_item is None and not fields:
-        raise item.error("expected a directory or a mapping with a context")
+        raise item.wrong_kind("a directory or a mapping with a context")
     text = "." if context_item is None else context_item.text()
     if _REMOTE.match(text):
         return DockerBuild(f"its build context is not on this machine: {text}")

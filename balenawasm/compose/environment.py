@@ -28,7 +28,9 @@ def read_pairs(item: Item) -> dict[str, str | None]:
                 raise element.error("the name is empty", hint="an entry is NAME=value")
             pairs[name] = value if equals else None
         return pairs
-    for name, entry in item.mapping().items():
+    if not isinstance(item.value, Mapping):
+        raise item.wrong_kind("a list or a mapping")
+    for name, entry in item.value.items():
         if not name or "=" in name or "\0" in name:
             raise entry.error(f"{name!r} cannot be a name")
         pairs[name] = None if entry.is_null else entry.scalar_text()

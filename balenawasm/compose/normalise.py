@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from balenawasm.compose.document import Item, Value, present
+from balenawasm.compose.document import ComposeError, Item, Value, present
 from balenawasm.compose.engine import DockerBuild, OwnBuild, find_build
 from balenawasm.compose.environment import read_environment, read_pairs, read_set_pairs
 from balenawasm.compose.interpolate import Lookup
@@ -89,6 +89,8 @@ class ServiceReader:
                 f"{name!r} cannot be the name of a service",
                 hint="a name has letters, digits, '.', '_' and '-'",
             )
+        if item.is_null:
+            raise _nothing_to_run(item)
         fields = item.mapping()
         build = None
         if (build_item := present(fields, "build")) is not None:
@@ -98,10 +100,7 @@ class ServiceReader:
             build = self._build(build_item, found)
         image = present(fields, "image")
         if build is None and (image is None or not image.text()):
-            raise item.error(
-                "the service has neither build nor image",
-                hint="add `build: .` for a directory with a Balenafile, or `image: NAME`",
-            )
+            raise _nothing_to_run(item)
         self._warnings.unknown_keys(
             fields, _SERVICE_KEYS, not_yet=NOT_YET_SERVICE, changed=CHANGED_SERVICE
         )
@@ -169,6 +168,13 @@ class ServiceReader:
                 optional.add(name)
             dependencies.append(DependsOn(name, _condition(options)))
         return tuple(dependencies), frozenset(optional)
+
+
+def _nothing_to_run(item: Item) -> ComposeError:
+    return item.error(
+        "the service has neither build nor image",
+        hint="add `build: .` for a directory with a Balenafile, or `image: NAME`",
+    )
 
 
 def read_extension(fields: Mapping[str, Item]) -> Mapping[str, Value]:

@@ -23,7 +23,8 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
 _LONG_KEYS = frozenset(
     {"target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"}
 )
-_FORM_HINT = 'a port is written "8080:80", "127.0.0.1:8080:80/tcp" or "80"'
+_PUBLISHED_HINT = 'a port is written "8080:80", "127.0.0.1:8080:80/tcp" or "80"'
+_EXPOSED_HINT = 'a port is written "80", "80/udp" or "8000-8010"'
 
 
 def read_ports(item: Item, warnings: Warnings) -> tuple[Port, ...]:
@@ -47,7 +48,7 @@ def read_exposed(item: Item) -> tuple[ExposedPort, ...]:
     found: dict[ExposedPort, None] = {}
     for element in item.sequence():
         text, slash, protocol = element.scalar_text().partition("/")
-        first, last = _range(element, text)
+        first, last = _range(element, text, hint=_EXPOSED_HINT)
         protocol = _protocol(element, protocol if slash else "tcp")
         for number in range(first, last + 1):
             found[ExposedPort(number, protocol)] = None
@@ -73,7 +74,7 @@ def _addresses_overlap(one: str | None, other: str | None) -> bool:
         return True
     first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
     if first.version != second.version:
-        # Python binds "::" to IPv6 only; 0.0.0.0 and :: can live side by side.
+        # A listener on :: is for IPv6 only here, so 0.0.0.0 and :: can live side by side.
         return False
     return first == second or first.is_unspecified or second.is_unspecified
 
@@ -82,7 +83,7 @@ def _read_short(item: Item) -> Iterator[Port]:
     text = item.scalar_text()
     match = _SHORT.match(text)
     if match is None:
-        raise item.error(f"{text!r} is not a port", hint=_FORM_HINT)
+        raise item.error(f"{text!r} is not a port", hint=_PUBLISHED_HINT)
     ip = match["ip6"] or match["ip"] or None
     return _pair(
         item,
@@ -134,10 +135,10 @@ def _pair(
     )
 
 
-def _range(item: Item, text: str) -> tuple[int, int]:
+def _range(item: Item, text: str, *, hint: str = _PUBLISHED_HINT) -> tuple[int, int]:
     match = _RANGE.match(text)
     if match is None:
-        raise item.error(f"{text!r} is not a port", hint=_FORM_HINT)
+        raise item.error(f"{text!r} is not a port", hint=hint)
     first = int(match[1])
     last = int(match[2] or first)
     if not 1 <= first <= last <= 65535:

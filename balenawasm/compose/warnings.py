@@ -174,7 +174,8 @@ class Warnings:
             elif key in later:
                 self.add_at(item, "is not supported yet and is ignored")
             else:
-                close = difflib.get_close_matches(key, [*known, *later, *consequences], n=1)
+                close = difflib.get_close_matches(key, known, n=1)
+                close = close or difflib.get_close_matches(key, [*later, *consequences], n=1)
                 advice = f"; did you mean {close[0]}?" if close else ""
                 self.add_at(item, f"is not supported and is ignored{advice}")
 
