@@ -11,9 +11,9 @@ wait for it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import file_lock
 from balenawasm.balenafile.instructions import Copy
@@ -26,8 +26,12 @@ from balenawasm.errors import BalenaWasmError
 from balenawasm.oci.mediatypes import RECIPE_DIGEST_LABEL
 from balenawasm.oci.reference import DEFAULT_TAG, Reference, parse_reference
 from balenawasm.store.errors import ImageNotFoundError, StoreError
-from balenawasm.store.images import Image
-from balenawasm.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from balenawasm.store.images import Image
+    from balenawasm.store.store import Store
 
 NAMESPACE = "balenaos"
 RECIPE_FILE = "Balenafile"

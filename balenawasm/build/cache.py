@@ -11,16 +11,20 @@ Locks: `lock` shared while a build runs, exclusive to sweep unfinished files.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, write_atomic
 from balenawasm.digest import Digest, hex_of, sha256
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import InvalidDocumentError, Json, canonical_json, parse_object
-from balenawasm.store.blobs import Blobs
 from balenawasm.store.errors import from_oserror
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from balenawasm.store.blobs import Blobs
 
 _FORMAT = 1
 """Part of every key; change it when a layer's bytes would come out differently."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.build.filetree import Source, SourceError, join, show
 from balenawasm.build.ignore import IgnoreRules
 from balenawasm.digest import Digest, sha256, sha256_file
 from balenawasm.disk.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 
 class ContextError(SourceError):

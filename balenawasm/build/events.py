@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from balenawasm.digest import Digest
+if TYPE_CHECKING:
+    from balenawasm.digest import Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,15 @@ class FetchStarted(BuildEvent):
     """The running step downloads something; the tool at work tells no sizes."""
 
     what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchDone(BuildEvent):
+    """The download is there and checked; `size` in bytes."""
+
+    what: str
+    seconds: float
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import posixpath
 import re
 import tarfile
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.instructions import Add, Copy
 from balenawasm.build.cache import step_key
@@ -27,13 +27,17 @@ from balenawasm.build.npm_source import (
     parse_checksum,
 )
 from balenawasm.build.ownership import resolve_owner
-from balenawasm.build.workbench import BuiltStage, Workbench
-from balenawasm.disk.entry import Entry
 from balenawasm.disk.ext4.errors import ImageTooLargeError, InvalidEntryError, SourceReadError
 from balenawasm.layer.image_layer import write_layer
-from balenawasm.oci.descriptor import Descriptor
-from balenawasm.oci.document import Json
 from balenawasm.oci.mediatypes import LAYER_MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from balenawasm.build.workbench import BuiltStage, Workbench
+    from balenawasm.disk.entry import Entry
+    from balenawasm.oci.descriptor import Descriptor
+    from balenawasm.oci.document import Json
 
 _REMOTE = re.compile(r"(?:[a-z][a-z0-9+.-]*://|git@)", re.IGNORECASE)
 _ZSTD_TAR = re.compile(rb"\.(?:tar\.zst|tzst)\Z", re.IGNORECASE)
@@ -150,15 +154,15 @@ class FileSteps:
         package = NpmPackage.parse(add.sources[0])
         expected = None if add.checksum is None else parse_checksum(add.checksum)
         if expected is None:
-            _, expected = bench.downloads.fetch(package, None, bench.announce_fetch)
-            bench.warn(
+            _, expected = bench.downloads.fetch(package, None)
+            bench.reporter.warn(
                 f"npm:{package} is not pinned: whoever controls the registry decides what is built",
                 f"write ADD --checksum={checksum_text(expected)} …",
             )
         members |= {"npm": str(package), "path": package.path, "sha512": expected}
 
         def make() -> list[Entry]:
-            tarball, _ = bench.downloads.fetch(package, expected, bench.announce_fetch)
+            tarball, _ = bench.downloads.fetch(package, expected)
             tree: FileTree = NpmTree(package, tarball, bench.scratch)
             return self._place(layers, add, destination, select(tree, package.path))
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 import posixpath
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.patterns import compile_component, has_wildcard
-from balenawasm.disk.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from balenawasm.disk.entry import Entry
 
 _MAXIMUM_LINKS = 40
 _MAXIMUM_ENTRIES = 1_000_000

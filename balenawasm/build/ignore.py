@@ -8,13 +8,16 @@ are anchored at the context.
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.build.patterns import compile_ignore_pattern, literal_start
 from balenawasm.errors import BalenaWasmError
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+    from pathlib import Path
 
 IGNORE_FILE = ".dockerignore"
 _MAXIMUM_BYTES = 1 << 20

@@ -11,35 +11,32 @@ downloads' `lock`, the store's `index.lock`.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.balenafile.resolve import BuildPlan, plan_build
 from balenawasm.balenafile.stages import read_balenafile
-from balenawasm.build.base_images import RECIPE_FILE, BaseImages, Recipe
+from balenawasm.build.base_images import RECIPE_FILE, BaseImages, Recipe, default_recipes
 from balenawasm.build.cache import BuildCache
 from balenawasm.build.context import Context, ContextError
-from balenawasm.build.events import (
-    BuildDone,
-    BuildStarted,
-    Progress,
-    StepDone,
-    StepStarted,
-    ignore_events,
-)
-from balenawasm.build.file_steps import StepResult
+from balenawasm.build.events import Progress, ignore_events
 from balenawasm.build.ignore import read_ignore_rules
 from balenawasm.build.npm_source import NpmDownloads
+from balenawasm.build.reporter import Reporter
 from balenawasm.build.stage import StageBuild, instruction_text
 from balenawasm.build.workbench import BuiltStage, Workbench
 from balenawasm.oci.mediatypes import RECIPE_DIGEST_LABEL
-from balenawasm.oci.reference import Reference
-from balenawasm.store.images import Image
-from balenawasm.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balenawasm.oci.reference import Reference
+    from balenawasm.runtime.home import Home
+    from balenawasm.store.images import Image
+    from balenawasm.store.store import Store
 
 BALENAFILE = "Balenafile"
 
@@ -76,6 +73,17 @@ class Workshop:
     recipes: Path | None
     environment: Mapping[str, str]
 
+    @classmethod
+    def in_home(cls, home: Home, store: Store, environment: Mapping[str, str]) -> Self:
+        """Return the usual workshop: the caches of a state directory, the recipes shipped here."""
+        return cls(
+            store=store,
+            build_cache=home.build_cache,
+            downloads=home.downloads,
+            recipes=default_recipes(),
+            environment=environment,
+        )
+
 
 def build_image(
     request: BuildRequest, workshop: Workshop, progress: Progress = ignore_events
@@ -91,14 +99,13 @@ def build_image(
 def _build(
     request: BuildRequest, workshop: Workshop, progress: Progress, building: tuple[str, ...]
 ) -> Image:
-    started = time.monotonic()
     if not request.context.is_dir():
         raise ContextError(f"the build context {request.context} is not a directory")
     path = request.balenafile or request.context / BALENAFILE
     balenafile = read_balenafile(path, _shown_name(path, request.context))
     plan = plan_build(balenafile, target=request.target, build_args=request.build_args)
     context = Context(request.context, read_ignore_rules(request.context, path))
-    name = str(request.reference or request.context.resolve().name)
+    reporter = Reporter(str(request.reference or request.context.resolve().name), progress)
     cache = BuildCache(workshop.build_cache, workshop.store.blobs)
 
     def build_recipe(recipe: Recipe) -> Image:
@@ -115,14 +122,13 @@ def _build(
         tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=workshop.build_cache) as scratch,
     ):
         bench = Workbench(
-            name=name,
+            reporter=reporter,
             store=workshop.store,
             cache=cache,
-            downloads=NpmDownloads(workshop.downloads, workshop.environment),
+            downloads=NpmDownloads(workshop.downloads, workshop.environment, reporter),
             context=context,
             find_image=bases.find,
             scratch=Path(scratch),
-            tell=progress,
             use_cache=not request.no_cache,
             latest=request.source_date_epoch,
         )
@@ -133,78 +139,28 @@ def _build(
             labels={**built.config.labels, **request.labels},
         )
         image = workshop.store.images.put(request.reference, config, built.layers)
-    progress(
-        BuildDone(
-            image=name,
-            digest=image.digest,
-            layers=len(built.layers),
-            size=image.size,
-            seconds=time.monotonic() - started,
-        )
-    )
+    reporter.end_build(image)
     return image
 
 
 def _run_stages(plan: BuildPlan, bench: Workbench, build_args: Mapping[str, str]) -> BuiltStage:
     """Build the planned stages in their order; returns the last one, the target."""
-    total = sum(1 + len(resolved.stage.instructions) for resolved in plan.stages)
-    bench.tell(BuildStarted(image=bench.name, total=total))
+    reporter = bench.reporter
+    reporter.begin_build(sum(1 + len(resolved.stage.instructions) for resolved in plan.stages))
     for warning in plan.warnings:
-        bench.warn(warning)
+        reporter.warn(warning)
     finished: dict[int, BuiltStage] = {}
-    number = 0
     for resolved in plan.stages:
-        number += 1
-        steps = _Steps(bench, resolved.name, total)
-        steps.start(number, instruction_text(resolved.stage.base))
+        reporter.begin_step(resolved.name, instruction_text(resolved.stage.base))
         stage = StageBuild(bench, resolved, finished, plan.global_values, build_args)
-        steps.done(StepResult())
+        reporter.end_step()
         for instruction in resolved.stage.instructions:
-            number += 1
-            steps.start(number, instruction_text(instruction))
-            steps.done(stage.run(instruction))
+            reporter.begin_step(resolved.name, instruction_text(instruction))
+            result = stage.run(instruction)
+            size = None if result.layer is None else result.layer.size
+            reporter.end_step(size, cached=result.cached)
         built = finished[resolved.stage.index] = stage.result()
     return built
-
-
-class _Steps:
-    """Tells about the steps of one stage."""
-
-    def __init__(self, bench: Workbench, stage: str, total: int) -> None:
-        self._bench = bench
-        self._stage = stage
-        self._total = total
-        self._number = 0
-        self._text = ""
-        self._started = 0.0
-
-    def start(self, number: int, text: str) -> None:
-        """A step begins."""
-        self._number, self._text, self._started = number, text, time.monotonic()
-        self._bench.tell(
-            StepStarted(
-                image=self._bench.name,
-                number=number,
-                total=self._total,
-                stage=self._stage,
-                text=text,
-            )
-        )
-
-    def done(self, result: StepResult) -> None:
-        """The step that began last is done."""
-        self._bench.tell(
-            StepDone(
-                image=self._bench.name,
-                number=self._number,
-                total=self._total,
-                stage=self._stage,
-                text=self._text,
-                seconds=time.monotonic() - self._started,
-                size=None if result.layer is None else result.layer.size,
-                cached=result.cached,
-            )
-        )
 
 
 def _recipe_request(recipe: Recipe) -> BuildRequest:

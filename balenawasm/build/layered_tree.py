@@ -7,14 +7,18 @@ directories merge unless the upper one is opaque, whiteouts remove.
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.build.filetree import SourceError, show
 from balenawasm.disk.entry import Entry
-from balenawasm.disk.ext4.reader import Ext4Image, Inode
 from balenawasm.layer.whiteout import is_opaque, is_whiteout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from balenawasm.disk.ext4.reader import Ext4Image, Inode
 
 _INLINE_SIZE = 1 << 20
 _OVERLAY_XATTRS = b"trusted.overlay."

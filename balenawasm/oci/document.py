@@ -7,10 +7,12 @@ it stands, never a KeyError. Canonical bytes: docs/formats/image.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from balenawasm.errors import BalenaWasmError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAXIMUM_SIZE = 4 << 20
 """The most bytes a document may have: the spec asks for at least 4 MiB to be accepted."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import (
@@ -13,6 +13,9 @@ from balenawasm.oci.document import (
     without_empty,
 )
 from balenawasm.oci.mediatypes import IMAGE_MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MAXIMUM_LAYERS = 1000
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import PendingFile, file_lock
 from balenawasm.digest import Digest, HashingWriter, hex_of, parse_digest, sha256, sha256_file
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import MAXIMUM_SIZE
 from balenawasm.store.errors import CorruptBlobError, MissingBlobError, StoreError, from_oserror
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _BLOB_MODE = 0o444
 
@@ -51,11 +54,10 @@ class BlobWriter:
 
     def finish(self) -> None:
         """Make the blob durable under its digest; called by `Blobs.ingest` at the block's end."""
-        target = self._folder / hex_of(self.digest)
         try:
-            if _has_size(target, self.size):
-                return  # write once: the discarded temporary file held the same bytes
-            self._pending.commit(target)
+            # A blob that is there already is replaced by the same bytes, which mends a damaged one;
+            # whoever has mapped the old file keeps it.
+            self._pending.commit(self._folder / hex_of(self.digest))
         except OSError as error:
             raise from_oserror(error, self._folder, "write") from error
 
@@ -89,7 +91,7 @@ class Blobs:
     def add(self, data: bytes, media_type: str) -> Descriptor:
         """Write a small blob; returns its descriptor. Raises StoreError."""
         digest = sha256(data)
-        if not _has_size(self.path(digest), len(data)):
+        if not _holds(self.path(digest), data):
             with self.ingest() as blob:
                 blob.write(data)
         return Descriptor(media_type, digest, len(data))
@@ -171,9 +173,9 @@ class Blobs:
         )
 
 
-def _has_size(path: Path, size: int) -> bool:
-    """Whether a blob is there in full. A file cut short by a broken disk is to be replaced."""
+def _holds(path: Path, data: bytes) -> bool:
+    """Tell whether a small file is there with this content."""
     try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
+        return path.read_bytes() == data
+    except OSError:
         return False

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class StoreError(BalenaWasmError):
@@ -22,6 +25,10 @@ class MissingBlobError(StoreError):
 
 class CorruptBlobError(StoreError):
     """A blob's content is not what its digest says."""
+
+
+class DamagedImageError(StoreError):
+    """An image's manifest or configuration is missing, corrupt or malformed."""
 
 
 class ImageNotFoundError(StoreError):

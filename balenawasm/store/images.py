@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import file_lock, write_atomic
-from balenawasm.digest import Digest
 from balenawasm.oci.config import ImageConfig
-from balenawasm.oci.descriptor import Descriptor
+from balenawasm.oci.document import InvalidDocumentError
 from balenawasm.oci.layoutdir import Index, ref_name
 from balenawasm.oci.manifest import Manifest
 from balenawasm.oci.mediatypes import IMAGE_CONFIG, IMAGE_INDEX, IMAGE_MANIFEST
 from balenawasm.oci.reference import InvalidReferenceError, Reference, parse_reference
-from balenawasm.store.blobs import Blobs
 from balenawasm.store.errors import (
     CorruptBlobError,
+    DamagedImageError,
     ImageNotFoundError,
     MissingBlobError,
+    StoreError,
     from_oserror,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from balenawasm.digest import Digest
+    from balenawasm.oci.descriptor import Descriptor
+    from balenawasm.store.blobs import Blobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,7 @@ class Images:
     def get(self, reference: Reference) -> Image:
         """Return the image; with a digest in the reference that decides and the name is ignored.
 
-        Raises ImageNotFoundError, or StoreError when its documents are missing or corrupt.
+        Raises ImageNotFoundError, DamagedImageError.
         """
         found = self._find(self.index(), reference)
         if found is None:
@@ -95,7 +102,7 @@ class Images:
     def list(self) -> list[Image]:
         """Return every image, sorted by name; an entry of another kind is left out.
 
-        Raises StoreError when an image's documents are missing or corrupt.
+        Raises DamagedImageError.
         """
         found: list[Image] = []
         for entry in self.index().manifests:
@@ -166,9 +173,17 @@ class Images:
         return next(iter(matching), None)
 
     def _load(self, entry: Descriptor, reference: Reference | None) -> Image:
-        manifest = Manifest.from_json(self._blobs.read(entry.digest), f"manifest {entry.digest}")
-        where = f"configuration {manifest.config.digest}"
-        config = ImageConfig.from_json(self._blobs.read(manifest.config.digest), where)
+        try:
+            data = self._blobs.read(entry.digest)
+            manifest = Manifest.from_json(data, f"manifest {entry.digest}")
+            data = self._blobs.read(manifest.config.digest)
+            config = ImageConfig.from_json(data, f"configuration {manifest.config.digest}")
+        except (StoreError, InvalidDocumentError) as error:
+            name = ref_name(entry) or f"nameless@{entry.digest}"
+            raise DamagedImageError(
+                f"the image {name} is damaged: {error.message}",
+                hint=f"`balenawasm image rm {name}`, then build or load it again",
+            ) from error
         return self._image(reference, entry, manifest, config)
 
     def _image(

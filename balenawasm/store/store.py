@@ -7,13 +7,10 @@ Lock order: `lock`, then `index.lock`. Never call :meth:`Store.collect_garbage` 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, fsync_directory, write_atomic
-from balenawasm.digest import Digest
 from balenawasm.errors import BalenaWasmError
 from balenawasm.oci.layoutdir import (
     BLOBS_FOLDER,
@@ -28,6 +25,12 @@ from balenawasm.oci.mediatypes import IMAGE_INDEX
 from balenawasm.store.blobs import Blobs
 from balenawasm.store.errors import StoreError, from_oserror
 from balenawasm.store.images import Images
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from balenawasm.digest import Digest
 
 _MAXIMUM_INDEX_DEPTH = 4
 

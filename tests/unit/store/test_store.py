@@ -16,6 +16,7 @@ from balenawasm.oci.mediatypes import EXT4_LAYER, REF_NAME
 from balenawasm.oci.reference import parse_reference
 from balenawasm.store.errors import (
     CorruptBlobError,
+    DamagedImageError,
     ImageNotFoundError,
     MissingBlobError,
     StoreError,
@@ -85,21 +86,22 @@ class TestBlobs:
             interrupted()
         assert blob_names(store) == set()
 
-    def test_a_blob_is_written_once(self, store):
+    def test_a_document_that_is_there_is_not_written_again(self, store):
         first = store.blobs.add(b"same", EXT4_LAYER)
         inode = store.blobs.path(first.digest).stat().st_ino
-        with store.blobs.ingest() as blob:
-            blob.write(b"same")
-        assert store.blobs.path(blob.digest).stat().st_ino == inode
+        assert store.blobs.add(b"same", EXT4_LAYER) == first
+        assert store.blobs.path(first.digest).stat().st_ino == inode
 
-    def test_a_blob_cut_short_by_a_broken_disk_is_replaced(self, store):
+    def test_writing_a_damaged_blob_again_mends_it(self, store):
         digest = store.blobs.add(b"content", EXT4_LAYER).digest
         path = store.blobs.path(digest)
-        path.chmod(0o644)
-        path.write_bytes(b"con")
-        with store.blobs.ingest() as blob:
-            blob.write(b"content")
-        store.blobs.verify(digest)
+        for damaged in (b"con", b"cOntent"):
+            path.chmod(0o644)
+            path.write_bytes(damaged)
+            with path.open("rb") as reader, store.blobs.ingest() as blob:
+                blob.write(b"content")
+            assert reader.closed
+            store.blobs.verify(digest)
 
     def test_a_changed_byte_is_found(self, store):
         digest = store.blobs.add(b"content", EXT4_LAYER).digest
@@ -180,6 +182,17 @@ class TestImages:
         assert store.images.list() == []
         with pytest.raises(ImageNotFoundError):
             store.images.remove(parse_reference("x"))
+
+    def test_a_damaged_manifest_is_told_with_the_way_out(self, store):
+        image = put(store, "x", b"1")
+        store.blobs.remove(image.digest)
+        for operation in (store.images.list, lambda: store.images.get(parse_reference("x"))):
+            with pytest.raises(DamagedImageError, match="x:latest is damaged") as caught:
+                operation()
+            assert "image rm x:latest" in caught.value.hint
+        store.images.remove(parse_reference("x"))
+        assert store.images.list() == []
+        assert store.collect_garbage().blobs == 2
 
     def test_verify_reads_every_blob(self, store):
         image = put(store, "x", b"1", b"2")
