@@ -189,9 +189,9 @@ class ImageFile(ImageNode):
         """Copy from `offset` on; holes and what no run covers are zeros."""
         start = offset
         for buffer in buffers:
-            count = min(len(buffer), self.size - offset)
-            if count <= 0:
+            if offset >= self.size:
                 break
+            count = min(len(buffer), self.size - offset)
             self._fill(buffer[:count], offset)
             offset += count
         return offset - start
@@ -240,9 +240,9 @@ class WholeDescription(SeekableDescription):
         """See SeekableDescription.read_at."""
         start = offset
         for buffer in buffers:
-            count = min(len(buffer), self._size - offset)
-            if count <= 0:
+            if offset >= self._size:
                 break
+            count = min(len(buffer), self._size - offset)
             buffer[:count] = self._data[offset : offset + count]
             offset += count
         return offset - start
