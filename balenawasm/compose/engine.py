@@ -6,6 +6,7 @@ name has "Balenafile" in it. A service with only an image is ours.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ def find_build(item: Item, directory: Path) -> OwnBuild | DockerBuild:
     if _REMOTE.match(text):
         return DockerBuild(f"its build context is not on this machine: {text}")
     place = context_item or item
-    context = (directory / text).resolve()
-    if not context.is_dir():
+    context = Path(os.path.realpath(directory / text))
+    if not os.path.isdir(context):  # noqa: PTH112
         raise place.error(
             f"the build context {text} is not a directory",
             hint="the path counts from the project's directory",
@@ -59,19 +60,24 @@ def find_build(item: Item, directory: Path) -> OwnBuild | DockerBuild:
     dockerfile = present(fields, "dockerfile")
     if dockerfile is not None and BALENAFILE.lower() in Path(dockerfile.text()).name.lower():
         return OwnBuild(context, _named(dockerfile, context))
-    if (context / BALENAFILE).is_file():
+    if _is_file(context / BALENAFILE):
         return OwnBuild(context, context / BALENAFILE)
     if "dockerfile_inline" in fields:
         return DockerBuild("it has an inline Dockerfile and no Balenafile")
     docker_name = DOCKERFILE if dockerfile is None else dockerfile.text()
-    if (context / docker_name).is_file():
+    if _is_file(context / docker_name):
         return DockerBuild(f"{text} has a {docker_name} but no Balenafile")
     raise _neither(place, text, docker_name)
 
 
+def _is_file(path: Path) -> bool:
+    # Path.is_file raises for a name that is too long or a directory that may not be searched.
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def _named(item: Item, context: Path) -> Path:
     path = context / item.text()
-    if not path.is_file():
+    if not _is_file(path):
         raise item.error(
             f"there is no file {item.text()}", hint="the path counts from the build context"
         )

@@ -92,7 +92,12 @@ def load_project(
 
 def find_files(directory: Path) -> tuple[Path, ...]:
     """Return the compose files in a directory, the one that is used first."""
-    return tuple(directory / name for name in FILE_NAMES if (directory / name).is_file())
+    return tuple(directory / name for name in FILE_NAMES if _is_file(directory / name))
+
+
+def _is_file(path: Path) -> bool:
+    # Path.is_file raises for a directory that may not be searched.
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def normalise_name(text: str) -> str:
@@ -120,7 +125,7 @@ def _find_file(directory: Path, files: Sequence[Path] | None, warnings: Warnings
     for name in FILE_NAMES:
         stem, suffix = name.rsplit(".", 1)
         override = f"{stem}.override.{suffix}"
-        if (directory / override).is_file():
+        if _is_file(directory / override):
             warnings.add(f"{override} is not read: override files are not supported yet")
     return found[0]
 

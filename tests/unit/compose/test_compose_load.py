@@ -131,6 +131,17 @@ def test_dotenv_that_cannot_be_read(directory: Path) -> None:
         load(directory)
 
 
+def test_paths_that_cannot_be_looked_at(directory: Path) -> None:
+    text = f"services: {{web: {{build: {'x' * 5000}}}}}"
+    with pytest.raises(ComposeError, match="is not a directory"):
+        load(directory, text)
+    (directory / "loop").symlink_to("loop")
+    with pytest.raises(ComposeError, match="the build context loop is not a directory"):
+        load(directory, "services: {web: {build: loop}}")
+    with pytest.raises(ComposeError, match="there is no compose file"):
+        load_project(directory / ("x" * 5000), environment={})
+
+
 def test_a_long_chain_of_services_starts_in_order(directory: Path) -> None:
     lines = ["services:"]
     count = 1500
