@@ -11,8 +11,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.instructions import (
     SCRATCH,
@@ -31,7 +31,6 @@ from balenawasm.balenafile.instructions import (
     Workdir,
     parse_ports,
 )
-from balenawasm.balenafile.parser import Node
 from balenawasm.balenafile.source import BalenafileError, NotYetSupportedError
 from balenawasm.balenafile.words import (
     UnsupportedSubstitutionError,
@@ -39,6 +38,11 @@ from balenawasm.balenafile.words import (
     check_word,
     split_words,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from balenawasm.balenafile.parser import Node
 
 NOT_YET: Mapping[str, str] = {
     "HEALTHCHECK": "leave it out; a service counts as healthy while it runs",

@@ -8,9 +8,8 @@ visible from its own line on, and an ENV of the same name always wins.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from balenawasm.balenafile.decode import located
 from balenawasm.balenafile.instructions import (
@@ -28,6 +27,9 @@ from balenawasm.balenafile.instructions import (
 )
 from balenawasm.balenafile.source import BalenafileError
 from balenawasm.balenafile.words import WordError, process_word, process_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 PREDEFINED_ARGS = frozenset(
     name
@@ -92,7 +94,7 @@ def expand(instruction: _I, variables: Mapping[str, str]) -> _I:
     if expander is None:
         return instruction
     try:
-        return cast(_I, expander(_Words(instruction, variables), instruction))
+        return cast("_I", expander(_Words(instruction, variables), instruction))
     except WordError as error:
         raise located(error, instruction) from error
 
@@ -192,7 +194,7 @@ def _volume(words: _Words, instruction: Volume) -> Volume:
 
 
 _EXPANDERS: Mapping[type[Instruction], Callable[[_Words, Instruction], Instruction]] = cast(
-    Mapping[type[Instruction], Callable[[_Words, Instruction], Instruction]],
+    "Mapping[type[Instruction], Callable[[_Words, Instruction], Instruction]]",
     {
         From: _from,
         Copy: _copy,

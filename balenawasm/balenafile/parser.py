@@ -19,12 +19,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dockerfile_parse import DockerfileParser
 
 from balenawasm.balenafile.source import BalenafileError, SourceRange
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEFAULT_ESCAPE = "\\"
 

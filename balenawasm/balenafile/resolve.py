@@ -7,12 +7,16 @@ order of the file is an order to build in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.expand import PREDEFINED_ARGS, expand
 from balenawasm.balenafile.instructions import Arg, Copy, From
-from balenawasm.balenafile.stages import Balenafile, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balenawasm.balenafile.stages import Balenafile, Stage
 
 
 @dataclass(frozen=True, slots=True)

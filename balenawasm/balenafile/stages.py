@@ -8,12 +8,15 @@ instructions only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.decode import Decoder
 from balenawasm.balenafile.instructions import Arg, Copy, From, Instruction
 from balenawasm.balenafile.parser import parse_text
 from balenawasm.balenafile.source import BalenafileError, SourceRange
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAXIMUM_BYTES = 4 << 20
 

@@ -11,10 +11,13 @@ variables from outside before those further up in the file.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.compose.document import ComposeError, Position
 from balenawasm.compose.interpolate import InterpolationError, Lookup, interpolate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAXIMUM_BYTES = 1 << 20
 _BLANK = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))")

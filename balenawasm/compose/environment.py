@@ -8,12 +8,16 @@ a list of `NAME=value` or a mapping; a name without a value takes it from outsid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.compose.document import Item, one_or_many, present
 from balenawasm.compose.dotenv import read_dotenv
-from balenawasm.compose.interpolate import Lookup
-from balenawasm.compose.warnings import Warnings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from balenawasm.compose.interpolate import Lookup
+    from balenawasm.compose.warnings import Warnings
 
 _ENV_FILE_KEYS = frozenset({"path", "required", "format"})
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.compose.document import ComposeError, Item, present
 from balenawasm.compose.dotenv import read_dotenv
@@ -22,6 +22,9 @@ from balenawasm.compose.normalise import Draft, ServiceReader, read_extension
 from balenawasm.compose.references import check_references
 from balenawasm.compose.warnings import CHANGED_PROJECT, Warnings
 from balenawasm.compose.yamltree import read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 FILE_NAMES = (
     "balena-compose.yml",

@@ -8,11 +8,14 @@ Docker's are named with the reason.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from balenawasm.compose.document import Value
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from balenawasm.compose.document import Value
 
 
 class MountKind(enum.Enum):

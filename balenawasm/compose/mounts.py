@@ -10,13 +10,17 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.compose.document import Item, present
 from balenawasm.compose.environment import read_pairs
-from balenawasm.compose.interpolate import Lookup
 from balenawasm.compose.model import MountKind, NamedVolume, VolumeMount
-from balenawasm.compose.warnings import Warnings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from balenawasm.compose.interpolate import Lookup
+    from balenawasm.compose.warnings import Warnings
 
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 _SIZE = re.compile(r"(\d{1,15})([bkmg]?)b?\Z", re.IGNORECASE | re.ASCII)

@@ -10,12 +10,11 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from balenawasm.compose.document import ComposeError, Item, Value, present
 from balenawasm.compose.engine import DockerBuild, OwnBuild, find_build
 from balenawasm.compose.environment import read_environment, read_pairs, read_set_pairs
-from balenawasm.compose.interpolate import Lookup
 from balenawasm.compose.model import (
     Build,
     Condition,
@@ -34,6 +33,11 @@ from balenawasm.compose.warnings import (
     NOT_YET_SERVICE,
     Warnings,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from balenawasm.compose.interpolate import Lookup
 
 _SERVICE_NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
 _SERVICE_KEYS = frozenset(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from balenawasm.compose.document import ComposeError, Item
 from balenawasm.compose.model import ExposedPort, Port
-from balenawasm.compose.warnings import Warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from balenawasm.compose.document import ComposeError, Item
+    from balenawasm.compose.warnings import Warnings
 
 _SHORT = re.compile(
     r"(?:(?:\[(?P<ip6>[^]]*)\]|(?P<ip>[^:]*)):(?=[^:]*:))?"

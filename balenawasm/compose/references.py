@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from balenawasm.compose.document import ComposeError, Item
 from balenawasm.compose.model import Condition, DependsOn, MountKind, NamedVolume, Service
-from balenawasm.compose.normalise import Draft
 from balenawasm.compose.ports import find_conflict
-from balenawasm.compose.warnings import Warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from balenawasm.compose.document import ComposeError, Item
+    from balenawasm.compose.normalise import Draft
+    from balenawasm.compose.warnings import Warnings
 
 
 def check_references(

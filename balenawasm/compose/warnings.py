@@ -8,9 +8,12 @@ instead; and keys that compose does not know, which are often misspelt.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from balenawasm.compose.document import Item
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from balenawasm.compose.document import Item
 
 EXTENSION = "x-balenawasm"
 _EXTENSION_PREFIX = "x-"

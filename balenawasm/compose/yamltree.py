@@ -11,12 +11,15 @@ levels. Nothing is constructed but texts, numbers, truth values, lists and mappi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from balenawasm.compose.document import ComposeError, Item, Position, Scalar, child_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _MAXIMUM_BYTES = 1 << 20
 _MAXIMUM_VALUES = 100_000
