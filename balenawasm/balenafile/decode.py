@@ -120,6 +120,10 @@ class Decoder:
             )
         platform = flags.get("platform")
         self._check(node, (words[0], platform))
+        if platform is not None:
+            self.warnings.append(
+                f"{node.where}: --platform has no effect: the same image runs on every platform"
+            )
         return From(
             where=node.where,
             keyword=node.keyword,
