@@ -22,7 +22,7 @@ from typing import Any, Final
 import balenawasm
 from balenawasm.engine.library import EngineError
 from balenawasm.engine.program_file import InvalidModuleError, code_size
-from balenawasm.engine.traps import printable
+from balenawasm.engine.traps import printable, summary
 
 _MODULE: Final = "balenawasm.engine.compile"
 _TICK_SECONDS: Final = 0.1
@@ -143,11 +143,8 @@ def _native_code(answer: dict[str, Any], name: str) -> NativeCode:
         return NativeCode(int(answer["size"]), str(answer["sha256"]))
     message = str(answer.get("message", ""))
     if kind == "invalid":
-        lines = [line.strip() for line in message.splitlines()]
-        # The outermost line says "failed to parse"; what stands under "Caused by" says why.
-        detail = next((line for line in lines[1:] if line and line != "Caused by:"), lines[0])
         raise InvalidModuleError(
-            f"{name} is not a valid WebAssembly program: {printable(detail)}",
+            f"{name} is not a valid WebAssembly program: {summary(message)}",
             hint="the file is damaged, or was built with features this engine does not have",
         )
     if kind == "memory":

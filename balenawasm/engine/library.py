@@ -191,7 +191,6 @@ _KEEPS_GIL: dict[str, _Prototype] = {
     "wasmtime_store_epoch_deadline_callback": (None, (Address, EPOCH_CALLBACK, Address, Address)),
     "wasmtime_store_limiter": (None, (Address, c_int64, c_int64, c_int64, c_int64, c_int64)),
     "wasmtime_store_new": (Address, (Address, Address, Address)),
-    "wasmtime_trap_code": (c_bool, (Address, POINTER(c_uint8))),
     "wasmtime_trap_new": (Address, (c_char_p, c_size_t)),
     "wasmtime_wat2wasm": (Address, (c_char_p, c_size_t, POINTER(ByteVec))),
 }

@@ -33,7 +33,7 @@ from balenawasm.engine.library import (
     take_error,
 )
 from balenawasm.engine.program_file import InvalidModuleError
-from balenawasm.engine.traps import printable
+from balenawasm.engine.traps import printable, summary
 from balenawasm.kernel.dispatch import errno_of
 from balenawasm.kernel.outcome import Exited, ExitRequest, Killed, Outcome, Signaled, Trapped
 
@@ -188,7 +188,7 @@ class Linker:
         if missing:
             raise _missing_imports(name, missing)
         raise InvalidModuleError(
-            f"{name} cannot be linked: {printable(reason.splitlines()[0])}",
+            f"{name} cannot be linked: {summary(reason)}",
             hint="it was built for another version of the interface",
         )
 

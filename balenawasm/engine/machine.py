@@ -33,7 +33,7 @@ from balenawasm.engine.library import (
 from balenawasm.engine.linker import Linker, Tables, current
 from balenawasm.engine.program_file import CANNOT_EXECUTE
 from balenawasm.engine.thread_stack import check_stack
-from balenawasm.engine.traps import printable, take_trap
+from balenawasm.engine.traps import printable, summary, take_trap
 from balenawasm.errors import BalenaWasmError
 from balenawasm.kernel.outcome import Exited, Outcome, Trapped
 
@@ -120,7 +120,7 @@ class Machine:
             )
             if not error:
                 break
-            reason = take_error(error).splitlines()[0]
+            reason = summary(take_error(error))
             self._cache.discard(path)
         else:
             raise EngineError(f"the engine refuses its own native code for {name}: {reason}")
@@ -214,9 +214,9 @@ def _ended(process: Process, error: int, trap: int) -> Outcome:
     """Why the code has come to an end; frees the engine's error or trap."""
     recorded = current.outcome
     if error:
-        message = printable(take_error(error).splitlines()[0])
+        message = summary(take_error(error))
     elif trap:
-        message = take_trap(trap).message
+        message = take_trap(trap)
     else:
         return recorded or Exited(0)
     if recorded is not None:

@@ -7,65 +7,64 @@ control characters before they reach a terminal.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+import re
 from typing import Final
 
 from balenawasm.engine.library import ByteVec, PointerVec, api, borrow_text, take_bytes
 
-_FRAMES_MAX: Final = 24
-_NAME_MAX: Final = 160
-
-STACK_OVERFLOW: Final = 0
-UNREACHABLE: Final = 9
-"""`wasmtime_trap_code_t` values that callers ask for."""
+_FRAMES_MAX: Final = 20
+_CAUSES_MAX: Final = 4
+_TEXT_MAX: Final = 160
+_NUMBER: Final = re.compile(r"^\s*\d+: ")
 
 
-@dataclass(frozen=True, slots=True)
-class Trap:
-    """One trap. `code` is its `wasmtime_trap_code_t`, or None when a host call made it."""
-
-    cause: str
-    code: int | None
-    frames: tuple[str, ...]
-
-    @property
-    def message(self) -> str:
-        """The cause, and the guest's backtrace line by line, innermost first."""
-        return "\n".join((self.cause, *(f"    at {frame}" for frame in self.frames)))
-
-
-def take_trap(trap: int) -> Trap:
-    """Read an owned `wasm_trap_t` and free it."""
+def take_trap(trap: int) -> str:
+    """Read an owned `wasm_trap_t` and free it: the cause, then the guest's frames line by line,
+    innermost first.
+    """
     text = ByteVec()
     api.wasm_trap_message(trap, ctypes.byref(text))
-    # The message ends with a NUL and holds the engine's own backtrace before its last paragraph,
-    # the cause.
-    lines = take_bytes(text).rstrip(b"\0").decode("utf-8", "replace").splitlines()
-    cause = next((line.strip() for line in reversed(lines) if line.strip()), "trap")
-    code = ctypes.c_uint8()
-    has_code = api.wasmtime_trap_code(trap, ctypes.byref(code))
-    frames = _frames(trap)
+    message = take_bytes(text).rstrip(b"\0").decode("utf-8", "replace")
+    # What stands before the causes is the engine's own backtrace.
+    lines = [
+        ": ".join(reversed(_causes(message))) or "trap",
+        *(f"    at {frame}" for frame in _frames(trap)),
+    ]
     api.wasm_trap_delete(trap)
-    return Trap(
-        printable(cause.removeprefix("wasm trap: ")), code.value if has_code else None, frames
-    )
+    return "\n".join(lines)
 
 
 def printable(text: str) -> str:
-    """`text` cut to a line's length, every character that a terminal would act upon replaced by
-    `?`.
-    """
-    if len(text) > _NAME_MAX:
-        text = text[:_NAME_MAX] + "…"
+    """`text` cut to about a line; characters that a terminal would act upon become `?`."""
+    if len(text) > _TEXT_MAX:
+        text = text[:_TEXT_MAX] + "…"
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _frames(trap: int) -> tuple[str, ...]:
+def summary(message: str) -> str:
+    """An error of the engine in one line: what failed, then why."""
+    head, separator, _ = message.partition("Caused by:")
+    lines = [line.strip() for line in head.splitlines() if line.strip()]
+    causes = _causes(message) if separator else []
+    return ": ".join([*(printable(line) for line in lines[:1]), *causes]) or "unknown error"
+
+
+def _causes(message: str) -> list[str]:
+    """The last paragraph of the engine's message: the causes, numbered if there are several,
+    the deepest last.
+    """
+    paragraph = message.rpartition("Caused by:")[2]
+    lines = [_NUMBER.sub("", line).strip() for line in paragraph.splitlines()]
+    causes = [printable(line.removeprefix("wasm trap: ")) for line in lines if line]
+    return causes[:_CAUSES_MAX]
+
+
+def _frames(trap: int) -> list[str]:
     vector = PointerVec()
     api.wasm_trap_trace(trap, ctypes.byref(vector))
     frames = [_describe(vector.data[i]) for i in range(min(vector.size, _FRAMES_MAX))]
     api.wasm_frame_vec_delete(ctypes.byref(vector))
-    return tuple(frames)
+    return frames
 
 
 def _describe(frame: int) -> str:
