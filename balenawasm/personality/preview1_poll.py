@@ -122,9 +122,8 @@ def _wait(process: Process, waiting: _Waiting) -> list[Event]:
                     w.FD_READWRITE_HANGUP if mask & poll.HANGUP else 0,
                 )
             )
-    for left, userdata in waiting.clocks:
-        if left == 0 or (not happened and left == timeout):
-            happened.append(Event(userdata, 0, _CLOCK))
+    over = 0 if happened else timeout
+    happened.extend(Event(userdata, 0, _CLOCK) for left, userdata in waiting.clocks if left == over)
     return happened
 
 

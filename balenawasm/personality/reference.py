@@ -1,0 +1,47 @@
+"""The reference of system calls, written from their tables: docs/syscalls.md.
+
+`python -m balenawasm.personality.reference > docs/syscalls.md` renews it; a test compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from balenawasm.personality.preview1 import TABLE
+from balenawasm.wasi.signatures import MODULE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balenawasm.personality.syscall import Syscall
+
+_HEAD: Final = """\
+# System calls
+
+What guests can import, by import module. Written from the tables in `balenawasm/personality` by
+`python -m balenawasm.personality.reference`; do not edit.
+
+Common to all: a pointer outside the guest's memory is EFAULT, and then nothing was done; an fd that
+is not open is EBADF; an fd without the right a call needs is ENOTCAPABLE; unknown flags are EINVAL.
+Paths are bytes of up to 4096, names of up to 255 (ENAMETOOLONG); they start at a directory fd and
+stay beneath it (EPERM), while the targets of symbolic links may lead anywhere in the container.
+A deadly signal interrupts every call that waits.
+"""
+
+
+def markdown(tables: Mapping[str, Mapping[str, Syscall]]) -> str:
+    """The whole document."""
+    parts = [_HEAD]
+    for module, table in tables.items():
+        full = sum(syscall.support == "full" for syscall in table.values())
+        parts.append(f"\n## `{module}`\n\n{len(table)} functions, {full} of them in full.\n")
+        parts.append("\n| function | support | note |\n|---|---|---|\n")
+        parts.extend(
+            f"| `{name}` | {table[name].support} | {table[name].note} |\n" for name in sorted(table)
+        )
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown({MODULE: TABLE}))
