@@ -31,8 +31,8 @@ moves.
 """
 
 _OPTIONS: Final[tuple[tuple[str, bool | int], ...]] = (
-    # A kill must reach a guest that computes without calling the kernel; costs a load and a branch
-    # per loop.
+    # A kill must reach a guest that computes without calling the kernel. Costs a load and a branch
+    # per loop: 9 % of CPython's start, 22 % of a tight loop in it.
     ("epoch_interruption", True),
     # Nothing here is async, yet the engine insists that this is the larger of the two.
     ("async_stack_size", THREAD_STACK),
