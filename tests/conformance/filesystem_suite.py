@@ -153,12 +153,8 @@ class Files:
         return self.namespace.stat(NOBODY, self.start, path, follow=follow)
 
     def exists(self, path: bytes) -> bool:
-        try:
-            self.stat(path)
-        except GuestError as error:
-            assert error.errno is Errno.ENOENT
-            return False
-        return True
+        parent = self.namespace.resolve_parent(NOBODY, self.start, path)
+        return parent.name in self.names(parent.location.path())
 
     def mkdir(self, path: bytes) -> None:
         self.namespace.make_directory(NOBODY, self.start, path)
