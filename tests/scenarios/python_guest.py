@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from balenawasm.engine.machine import Machine
     from balenawasm.kernel.process import Process
 
-ADAPTERS = Path(__file__).parents[2] / "images" / "python" / "adapters"
+ADAPTERS = Path(__file__).parents[2] / "images" / "python" / "rootfs" / "lib" / "python3.12"
 ENVIRONMENT = (
     b"PATH=/usr/bin",
     b"PYTHONHOME=/usr/local:/",
