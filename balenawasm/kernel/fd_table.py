@@ -64,7 +64,8 @@ DIRECTORY_RIGHTS: Final = (
 def rights_for(description: Description) -> int:
     """Every right that means something for this open file, given how it was opened.
 
-    An fd without FD_SEEK and FD_TELL on a character device is what wasi-libc takes for a terminal.
+    A character device without FD_SEEK and FD_TELL is what wasi-libc takes for a terminal: those
+    like /dev/null get both.
     """
     filetype = description.filetype
     if filetype == Filetype.DIRECTORY:
@@ -74,7 +75,7 @@ def rights_for(description: Description) -> int:
         rights |= w.FD_READ
     if description.writable:
         rights |= _WRITING
-    if description.seekable:
+    if description.seekable or _is_plain_device(description):
         rights |= _SEEKING
     if filetype == Filetype.REGULAR_FILE:
         rights |= w.FD_SYNC | w.FD_DATASYNC
@@ -83,6 +84,10 @@ def rights_for(description: Description) -> int:
     elif filetype in (Filetype.SOCKET_STREAM, Filetype.SOCKET_DGRAM):
         rights |= _SOCKET
     return rights
+
+
+def _is_plain_device(description: Description) -> bool:
+    return description.filetype == Filetype.CHARACTER_DEVICE and description.host_fd < 0
 
 
 class FdEntry:

@@ -130,6 +130,8 @@ def test_many_threads_get_different_numbers() -> None:
 def test_rights_only_name_what_works() -> None:
     description = Counted()
     description.filetype = Filetype.CHARACTER_DEVICE
+    assert rights_for(description) & w.FD_SEEK, "as /dev/null"
+    description.host_fd = 0
     rights = rights_for(description)
     assert not rights & (w.FD_SEEK | w.FD_TELL), "wasi-libc takes this for a terminal"
     assert rights & w.FD_READ
