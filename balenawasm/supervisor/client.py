@@ -11,6 +11,7 @@ docs/supervisor.md for the requests behind the methods.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -28,6 +29,7 @@ from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import jsonform
 from balenawasm.runtime.control import at_short_path
 from balenawasm.supervisor.status import (
+    ENDING,
     ContainerStatus,
     LogLine,
     Ping,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _START_SECONDS = 20.0
+_END_SECONDS = 10.0
 
 
 class SupervisorError(BalenaWasmError):
@@ -61,8 +64,9 @@ def _ignore(_event: ProgressEvent) -> None:
 class SupervisorClient:
     """Requests to the supervisor of one state directory; every method is one request."""
 
-    def __init__(self, socket_path: Path) -> None:
-        self._socket_path = socket_path
+    def __init__(self, home: Home) -> None:
+        self._socket_path = home.supervisor_socket
+        self._lock = home.supervisor_lock
 
     def ping(self) -> Ping:
         """Ask who is there."""
@@ -98,9 +102,22 @@ class SupervisorClient:
         volumes: bool = False,
         progress: Callable[[ProgressEvent], None] = _ignore,
     ) -> None:
-        """Stop and remove a project, with its volumes if asked; returns when nothing is left."""
+        """Stop and remove a project, with its volumes if asked; returns when nothing is left.
+
+        That includes the supervisor's own process, when it was started on demand and this was its
+        last project.
+        """
+        ending = False
+
+        def watch(event: ProgressEvent) -> None:
+            nonlocal ending
+            ending = ending or event.step == ENDING
+            progress(event)
+
         path = _project(name) + ("?volumes=1" if volumes else "")
-        self._stream("DELETE", path, b"", progress, ProjectStatus)
+        self._stream("DELETE", path, b"", watch, ProjectStatus)
+        if ending:
+            _wait_for_end(self._lock)
 
     def start(self, project: str, service: str) -> ProjectStatus:
         """Start a service that was stopped or has ended; returns when it runs."""
@@ -166,9 +183,22 @@ class SupervisorClient:
         raise SupervisorUnavailableError("the supervisor went away before the work was done")
 
 
+def _wait_for_end(lock: Path) -> None:
+    """Wait until the supervisor that holds the lock has ended, or for some seconds."""
+    deadline = time.monotonic() + _END_SECONDS
+    with lock.open("rb") as file:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.005)
+            else:
+                return
+
+
 def connect(home: Home) -> SupervisorClient | None:
     """Return a client when a supervisor answers, None when none runs; starts nothing."""
-    client = SupervisorClient(home.supervisor_socket)
+    client = SupervisorClient(home)
     try:
         client.ping()
     except SupervisorUnavailableError:

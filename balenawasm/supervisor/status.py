@@ -71,6 +71,10 @@ class ContainerStatus:
     control_socket: str
 
 
+ENDING = "Ending"
+"""The step of a ProgressEvent that says: this on-demand supervisor ends after its answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressEvent:
     """Something that happened on the way to a target state; `service` is None for the project."""

@@ -1,0 +1,222 @@
+"""One running container: its network, its root, its kernel and process 1, all in this process.
+
+`Container.start` makes them from a bundle; then guests run on their own threads until
+`Container.finish`. What cannot be started is a StartError with Docker's exit codes: 127 for a
+program that is not there, 126 for one that is no WebAssembly module, 125 for everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from balenawasm.errors import BalenaWasmError
+from balenawasm.kernel.kernel import Kernel
+from balenawasm.kernel.limits import Limits
+from balenawasm.kernel.network import NetworkStack
+from balenawasm.kernel.network_policy import OutboundPolicy
+from balenawasm.kernel.program import DEFAULT_PATH, Program, find_program
+from balenawasm.runtime import control
+from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
+from balenawasm.runtime.rootfs import build_namespace, host_program
+from balenawasm.vfs.mounts import NOBODY
+from balenawasm.wasi.errno import Errno, GuestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from balenawasm.engine.compiler import CompileProgress
+    from balenawasm.engine.machine import Machine
+    from balenawasm.kernel.process import Process
+    from balenawasm.runtime.bundle import Bundle
+    from balenawasm.runtime.home import ContainerPaths
+    from balenawasm.vfs.description import Description
+
+_END_SECONDS = 2.0
+"""How long guests get to unwind after SIGKILL before their threads are left behind."""
+
+
+class Container:
+    """A started container. `init` is its process 1."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        paths: ContainerPaths,
+        machine: Machine,
+        *,
+        listeners: Sequence[int] = (),
+        log: Callable[[str], None],
+    ) -> None:
+        """Make network, root and kernel; `listeners` are the published ports' sockets.
+
+        `log` takes lines about the container that its user should see. StartError.
+        """
+        self.bundle = bundle
+        self._log = log
+        self._machine = machine
+        machine.log = log
+        with contextlib.ExitStack() as undo:
+            try:
+                self._network = _network(bundle, paths, listeners, log)
+                undo.callback(self._network.close)
+                root = build_namespace(bundle, paths, self._network)
+            except BalenaWasmError as error:
+                raise StartError(error.message, hint=error.hint) from error
+            except OSError as error:
+                raise StartError(f"cannot set up the container: {error}") from error
+            limits = bundle.limits
+            self._kernel = Kernel(
+                namespace=root.namespace,
+                executor=machine,
+                hostname=bundle.hostname,
+                limits=Limits(
+                    processes=limits.processes,
+                    open_files=limits.open_files,
+                    memory_bytes=limits.memory,
+                ),
+                log=log,
+            )
+            root.show_processes(self._kernel)
+            undo.pop_all()
+        self.environ = _environment(bundle)
+        self.init: Process
+
+    def start(
+        self,
+        fds: Mapping[int, Description],
+        progress: Callable[[CompileProgress], None] | None = None,
+    ) -> str | None:
+        """Start process 1; `progress` is called while its module is compiled.
+
+        Returns the identity of the program's content (see `vfs.node.Content`). StartError.
+        """
+        bundle = self.bundle
+        program = self._find(bundle.argv[0])
+        try:
+            name = os.fsdecode(bundle.argv[0])
+            self._machine.precompile(program.content, name=name, progress=progress)
+        except BalenaWasmError as error:
+            raise StartError(error.message, hint=error.hint, code=NOT_EXECUTABLE) from error
+        self.init = self._spawn(bundle.argv, self.environ, bundle.cwd, fds, program)
+        return program.content.identity
+
+    # For the control socket.
+
+    def signal(self, signo: int) -> None:
+        """Send a signal to process 1."""
+        self.init.signal(signo)
+
+    def signal_all(self, signo: int) -> None:
+        """Send a signal to every process."""
+        self._kernel.kill_all(signo)
+
+    def exec_process(self, request: control.Exec, fds: Mapping[int, Description]) -> Process:
+        """Start another process with process 1's environment and more; StartError."""
+        cwd = self.bundle.cwd if request.cwd is None else request.cwd
+        environ = merged_environment((*self.environ, *request.env, b"PWD=" + cwd))
+        return self._spawn(request.argv, environ, cwd, fds, None)
+
+    def status(self) -> control.Status:
+        """What runs and how much memory it takes."""
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return control.Status(
+            id=self.bundle.id,
+            processes=tuple(
+                control.ProcessStatus(pid=p.pid, argv=p.argv, memory=p.memory.view.nbytes)
+                for p in self._kernel.processes.all()
+            ),
+            resident=pages * os.sysconf("SC_PAGE_SIZE"),
+        )
+
+    def finish(self) -> None:
+        """Process 1 has ended: end every other process and give back the network."""
+        self._kernel.kill_all(signal.SIGKILL)
+        if not self._kernel.wait_all(_END_SECONDS):
+            self._log("some processes did not end in time and were left to the runner's end")
+        self._network.close()
+
+    def _find(self, name: bytes) -> Program:
+        if self.bundle.program is not None:
+            return host_program(Path(self.bundle.program))
+        try:
+            return find_program(
+                self._kernel.namespace, NOBODY, name, cwd=self.bundle.cwd, environ=self.environ
+            )
+        except GuestError as error:
+            raise _cannot_start(name, error) from error
+
+    def _spawn(
+        self,
+        argv: Sequence[bytes],
+        environ: Sequence[bytes],
+        cwd: bytes,
+        fds: Mapping[int, Description],
+        program: Program | None,
+    ) -> Process:
+        try:
+            return self._kernel.spawn(argv, environ, cwd, fds, program=program)
+        except GuestError as error:
+            raise _cannot_start(argv[0] if argv else b"", error) from error
+
+
+def merged_environment(entries: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Keep the last value of each variable, in the order of first mention."""
+    values = {entry.partition(b"=")[0]: entry for entry in entries}
+    return tuple(values.values())
+
+
+def _environment(bundle: Bundle) -> tuple[bytes, ...]:
+    """Docker's defaults, then the bundle's own; PWD puts the working directory into effect."""
+    return merged_environment(
+        (
+            b"PATH=" + DEFAULT_PATH,
+            b"HOSTNAME=" + bundle.hostname.encode(),
+            b"HOME=/root",
+            *bundle.env,
+            b"PWD=" + bundle.cwd,
+        )
+    )
+
+
+def _network(
+    bundle: Bundle, paths: ContainerPaths, listeners: Sequence[int], log: Callable[[str], None]
+) -> NetworkStack:
+    network = bundle.network
+    if network is None:
+        return NetworkStack(loopback_directory=paths.loopback, hostname=bundle.hostname, log=log)
+    published: dict[int, list[int]] = {}
+    for port in network.published:
+        if not 0 <= port.listener < len(listeners):
+            raise StartError(f"port {port.container_port}: its listening socket is missing")
+        published.setdefault(port.container_port, []).append(listeners[port.listener])
+    return NetworkStack(
+        loopback_directory=paths.loopback,
+        hostname=bundle.hostname,
+        address=network.address,
+        network_directory=Path(network.directory),
+        published=published,
+        hosts=Path(network.hosts_file),
+        policy=OutboundPolicy.from_texts(network.allow),
+        log=log,
+    )
+
+
+def _cannot_start(name: bytes, error: GuestError) -> StartError:
+    shown = name.decode("utf-8", "replace")
+    if error.errno in (Errno.ENOENT, Errno.ENOTDIR):
+        return StartError(
+            f"cannot start {shown!r}: there is no such program in the container",
+            hint="check the image's CMD and ENTRYPOINT, PATH and the working directory",
+            code=NOT_FOUND,
+        )
+    if error.errno in (Errno.EACCES, Errno.ENOEXEC):
+        return StartError(
+            f"cannot start {shown!r}: it is not a WebAssembly module",
+            hint="a program must be built for wasm32-wasi (WASI preview 1)",
+            code=NOT_EXECUTABLE,
+        )
+    return StartError(f"cannot start {shown!r}: {error.errno.name}")

@@ -1,0 +1,50 @@
+"""What a runner's host process needs of Linux that Python does not offer: prctl(2), and making sure
+that a fork has no fds but its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_FIRST_FD = 3
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel SIGKILL this process when its parent, the process `parent`, ends."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        # It ended between the fork and the call.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def set_name(name: str) -> None:
+    """Set what `ps -o comm` and `top` show for this process: at most 15 bytes."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
+
+
+def close_other_fds(keep: Collection[int]) -> None:
+    """Close every fd but the standard streams and those in `keep`.
+
+    The caller has closed the Python objects it knows of; this is for those it does not know of.
+    """
+    low = _FIRST_FD
+    for fd in sorted(keep):
+        if fd >= low:
+            os.closerange(low, fd)
+            low = fd + 1
+    highest = max((int(name) for name in os.listdir("/proc/self/fd")), default=low)  # noqa: PTH208
+    os.closerange(low, highest + 1)
+
+
+def thread_count() -> int:
+    """How many threads this process has; a fork is sound only with one."""
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are all that is needed

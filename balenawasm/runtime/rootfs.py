@@ -1,0 +1,179 @@
+"""The root of a container's file tree: from a bundle to a `vfs` namespace.
+
+    /                the image's layers, read-only disk images, under the writable upper directory;
+                     or a host directory (`-v DIR:/`), or an empty tmpfs
+    bundle.mounts    volumes, binds and tmpfs, in their order
+    /dev /proc /net  the kernel's own, and /dev/shm as a tmpfs
+    /etc/hosts /etc/hostname /etc/resolv.conf   made for the container, read-only
+
+As in Docker `/tmp` is an ordinary directory of the image. With a host directory as the root nothing
+is laid over its `/etc`: there it is the user's own files that the guest is to see.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from balenawasm.kernel.program import WASM_MAGIC, Program
+from balenawasm.layer.image_layer import open_layer
+from balenawasm.runtime.bundle import Mount, MountKind
+from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
+from balenawasm.vfs.filesystems.dev import DevFs
+from balenawasm.vfs.filesystems.hostdir import HostDirectory
+from balenawasm.vfs.filesystems.image import ImageFs
+from balenawasm.vfs.filesystems.net import NetFs
+from balenawasm.vfs.filesystems.overlay import Overlay
+from balenawasm.vfs.filesystems.proc import ProcFs
+from balenawasm.vfs.filesystems.text import TextFile
+from balenawasm.vfs.filesystems.tmpfs import Tmpfs
+from balenawasm.vfs.node import Content, Node, Stat
+from balenawasm.vfs.path import Namespace
+from balenawasm.wasi.errno import GuestError
+from balenawasm.wasi.flags import Filetype
+
+if TYPE_CHECKING:
+    from balenawasm.kernel.kernel import Kernel
+    from balenawasm.kernel.network import NetworkStack
+    from balenawasm.runtime.bundle import Bundle
+    from balenawasm.runtime.home import ContainerPaths
+
+TMPFS_BYTES = 64 << 20
+"""Size of a tmpfs, Docker's for /dev/shm."""
+
+_ETC_DEVICE = 0x6574  # "et"
+_SETTLED_NS = 2_000_000_000
+"""A file changed less than this ago may change again within one tick of its time stamps."""
+
+_RESOLV_CONF = b"# Names are looked up by balenawasm itself.\nnameserver 127.0.0.11\n"
+
+
+@dataclass(frozen=True, slots=True)
+class RootFilesystem:
+    """A container's namespace. Its /proc is empty until the kernel that it is for exists."""
+
+    namespace: Namespace
+
+    def show_processes(self, kernel: Kernel) -> None:
+        """Mount /proc over the kernel's processes; before the first process starts."""
+        self.namespace.mount(b"/proc", ProcFs(kernel).root, source=b"proc", kind=b"proc")
+
+
+def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack) -> RootFilesystem:
+    """Put a container's file tree together. StartError, or the error of a damaged layer."""
+    root, rest = _root(bundle, paths)
+    namespace = Namespace(root)
+    _mount(namespace, b"/dev", DevFs().root, b"devtmpfs")
+    _mount(namespace, b"/dev/shm", Tmpfs(TMPFS_BYTES, mode=0o1777).root, b"tmpfs")
+    _mount(namespace, b"/net", NetFs(network).root, b"net")
+    if bundle.layers:
+        for number, (name, text) in enumerate(_etc_files(bundle)):
+            _mount(namespace, b"/etc/" + name, _text_file(number + 1, text), b"tmpfs")
+    for mount in rest:
+        _mount(namespace, mount.target, _mounted_node(mount), mount.kind.value.encode(), mount)
+    return RootFilesystem(namespace)
+
+
+def host_program(path: Path) -> Program:
+    """The program in a file of the host, for `run FILE.wasm`. StartError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            data = mmap.mmap(fd, 0, prot=mmap.PROT_READ) if status.st_size else b""
+        finally:
+            os.close(fd)
+    except FileNotFoundError as error:
+        raise StartError(f"there is no file {path}", code=NOT_FOUND) from error
+    except (OSError, ValueError) as error:
+        raise StartError(f"cannot read {path}: {error}", code=NOT_EXECUTABLE) from error
+    if data[:4] != WASM_MAGIC:
+        raise StartError(
+            f"{path} is not a WebAssembly module",
+            hint="a module starts with the bytes `\\0asm`; an image is named without a path",
+            code=NOT_EXECUTABLE,
+        )
+    return Program(os.fsencode(path), Content(_identity(status), memoryview(data)))
+
+
+def _identity(status: os.stat_result) -> str | None:
+    """Name a host file's content, so that a large module is hashed once and not at every start.
+
+    Every write moves ctime, which programs cannot set; a file changed so recently that a further
+    write could leave the same time has no identity yet.
+    """
+    if time.time_ns() - status.st_ctime_ns < _SETTLED_NS:
+        return None
+    return "host:" + ":".join(
+        str(part) for part in (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+    )
+
+
+def _root(bundle: Bundle, paths: ContainerPaths) -> tuple[Node, list[Mount]]:
+    """The root directory, and the mounts that are not it."""
+    rest = [mount for mount in bundle.mounts if mount.target != b"/"]
+    for mount in bundle.mounts:
+        if mount.target == b"/":
+            return _mounted_node(mount), rest
+    if not bundle.layers:
+        return Tmpfs(TMPFS_BYTES).root, rest
+    paths.directory.mkdir(mode=0o700, exist_ok=True)
+    lowers = []
+    for layer in reversed(bundle.layers):
+        image = open_layer(Path(layer.path)).image
+        lowers.append(ImageFs(image, layer.digest).root)
+    # What `run` and builds write is removed at the end: it need not survive a power cut.
+    return Overlay(lowers, paths.upper, durable=bundle.service is not None).root, rest
+
+
+def _mounted_node(mount: Mount) -> Node:
+    if mount.kind is MountKind.TMPFS:
+        return Tmpfs(TMPFS_BYTES, mode=0o1777).root
+    try:
+        return HostDirectory(Path(mount.source), read_only=mount.read_only).root
+    except OSError as error:
+        raise StartError(
+            f"cannot mount {mount.source} at {mount.target.decode('utf-8', 'replace')}:"
+            f" {error.strerror}",
+            hint="check that the path exists on the host and may be read",
+        ) from error
+
+
+def _mount(
+    namespace: Namespace, path: bytes, node: Node, kind: bytes, mount: Mount | None = None
+) -> None:
+    source = mount.source.encode("utf-8", "surrogateescape") if mount is not None else kind
+    options = b"ro" if mount is not None and mount.read_only else b"rw"
+    try:
+        namespace.mount(path, node, source=source or kind, kind=kind, options=options)
+    except GuestError as error:
+        raise StartError(
+            f"cannot mount at {path.decode('utf-8', 'replace')}: {error.errno.name}",
+            hint="a mount's target must be an absolute path through directories",
+        ) from error
+
+
+def _etc_files(bundle: Bundle) -> list[tuple[bytes, bytes]]:
+    lines = ["127.0.0.1\tlocalhost"]
+    if bundle.network is not None:
+        lines += [f"{bundle.network.address}\t{bundle.hostname}"]
+        try:
+            hosts = Path(bundle.network.hosts_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            hosts = []
+        lines += [line for line in hosts if line not in lines]
+    return [
+        (b"hosts", "\n".join([*lines, ""]).encode()),
+        (b"hostname", bundle.hostname.encode() + b"\n"),
+        (b"resolv.conf", _RESOLV_CONF),
+    ]
+
+
+def _text_file(number: int, text: bytes) -> Node:
+    now = time.time_ns()
+    stat = Stat(_ETC_DEVICE, number, Filetype.REGULAR_FILE, 1, len(text), now, now, now, mode=0o444)
+    return TextFile(stat, lambda _caller: text)

@@ -1,0 +1,76 @@
+"""From a service's target to its container's bundle; looks whether the layers are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from balenawasm.digest import parse_digest
+from balenawasm.errors import BalenaWasmError
+from balenawasm.runtime.bundle import Bundle, Layer, Mount, MountKind, Network, Published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from balenawasm.digest import Digest
+    from balenawasm.runtime.home import Home
+    from balenawasm.supervisor.target_state import ServiceTarget, TargetMount
+
+HOSTS_FILE = "hosts"
+
+
+class MissingLayerError(BalenaWasmError):
+    """A layer of a service's image is not in the store."""
+
+
+def make_bundle(
+    home: Home,
+    project: str,
+    service: ServiceTarget,
+    *,
+    container_id: str,
+    address: str,
+    blob_path: Callable[[Digest], Path],
+) -> Bundle:
+    """Return the bundle of a container; MissingLayerError when its image is not whole."""
+    network = home.network(project)
+    return Bundle(
+        id=container_id,
+        project=project,
+        service=service.name,
+        layers=tuple(_layer(service, parse_digest(text), blob_path) for text in service.layers),
+        argv=service.argv,
+        env=service.env,
+        cwd=service.cwd,
+        mounts=tuple(_mount(home, mount) for mount in service.mounts),
+        network=Network(
+            address=address,
+            directory=str(network),
+            hosts_file=str(network / HOSTS_FILE),
+            published=tuple(
+                Published(container_port=port.container_port, listener=number)
+                for number, port in enumerate(service.ports)
+            ),
+            allow=service.allow,
+        ),
+        hostname=service.hostname or service.name,
+        limits=service.limits,
+        log=str(home.container(container_id).log),
+    ).check()
+
+
+def _layer(service: ServiceTarget, digest: Digest, blob_path: Callable[[Digest], Path]) -> Layer:
+    path = blob_path(digest)
+    if not path.is_file():
+        raise MissingLayerError(
+            f"service {service.name}: layer {digest} of image {service.image} is not in the store",
+            hint="build the image again (`balenawasm up --build`)",
+        )
+    return Layer(path=str(path), digest=digest)
+
+
+def _mount(home: Home, mount: TargetMount) -> Mount:
+    source = mount.source
+    if mount.kind is MountKind.VOLUME:
+        source = str(home.volume(source))
+    return Mount(kind=mount.kind, source=source, target=mount.target, read_only=mount.read_only)

@@ -1,0 +1,192 @@
+"""From a compose project and its services' images to the target state. Pure.
+
+Docker's rules: `entrypoint` replaces the image's and takes its CMD away, `command` replaces CMD;
+the service's environment goes over the image's; a path in the image's VOLUME gets a volume of its
+own unless the service mounts something there.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING
+
+from balenawasm.compose import model
+from balenawasm.digest import hex_of, sha256
+from balenawasm.kernel.network_policy import OutboundPolicy
+from balenawasm.runtime.bundle import MountKind
+from balenawasm.runtime.ports import PublishedPort
+from balenawasm.supervisor.target_state import (
+    Condition,
+    Dependency,
+    Label,
+    ProjectTarget,
+    RestartPolicy,
+    ServiceTarget,
+    TargetMount,
+    TargetStateError,
+    TargetVolume,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balenawasm.compose.model import Project, Service
+    from balenawasm.oci.config import ImageConfig
+    from balenawasm.store.images import Image
+
+_REAL_TIME = re.compile(r"SIGRTMIN\+(\d{1,2})\Z")
+
+
+def target_of(project: Project, images: Mapping[str, Image]) -> ProjectTarget:
+    """Return the target state; `images` has each service's image. TargetStateError, BadGrantError.
+
+    Only services in `images` are taken, so a caller may leave some out.
+    """
+    builder = _Builder(project)
+    services = tuple(
+        builder.service(service, images[name])
+        for name, service in project.services.items()
+        if name in images
+    )
+    return ProjectTarget(
+        name=project.name, services=services, volumes=tuple(builder.volumes.values())
+    ).check()
+
+
+class _Builder:
+    """Collects the volumes while the services are made."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.volumes = {
+            volume.name: TargetVolume(name=volume.name, external=volume.external)
+            for volume in project.volumes.values()
+        }
+
+    def service(self, service: Service, image: Image) -> ServiceTarget:
+        """The target of one service."""
+        config = image.config
+        argv = _command_line(service, config)
+        if not argv:
+            raise TargetStateError(
+                f"service {service.name}: neither the image nor the service says what to run",
+                hint="give the Balenafile a CMD, or the service a `command`",
+            )
+        cwd = service.working_dir or config.working_dir or "/"
+        return ServiceTarget(
+            name=service.name,
+            image=str(image.reference) if image.reference is not None else image.digest,
+            image_digest=image.digest,
+            layers=tuple(layer.digest for layer in image.manifest.layers),
+            argv=tuple(_bytes(word) for word in argv),
+            env=_environment(service, config),
+            cwd=_bytes(cwd if cwd.startswith("/") else "/" + cwd),
+            ports=tuple(_port(port) for port in service.ports),
+            mounts=self._mounts(service, config),
+            restart=RestartPolicy(service.restart.kind.value),
+            restart_retries=service.restart.maximum_retries,
+            depends_on=tuple(_dependency(service, entry) for entry in service.depends_on),
+            stop_signal=signal_number(config.stop_signal),
+            allow=_allowed(service),
+            labels=tuple(
+                Label(name=name, value=value)
+                for name, value in sorted({**config.labels, **service.labels}.items())
+            ),
+        )
+
+    def _mounts(self, service: Service, config: ImageConfig) -> tuple[TargetMount, ...]:
+        mounts = [self._mount(service, mount) for mount in service.volumes]
+        mounted = {mount.target.rstrip(b"/") for mount in mounts}
+        for path in config.volumes:
+            target = _bytes(path)
+            if target.rstrip(b"/") not in mounted:
+                mounts.append(self._anonymous(service, target, read_only=False))
+        return tuple(mounts)
+
+    def _mount(self, service: Service, mount: model.VolumeMount) -> TargetMount:
+        target = _bytes(mount.target)
+        if mount.kind is model.MountKind.ANONYMOUS:
+            return self._anonymous(service, target, read_only=mount.read_only)
+        if mount.kind is model.MountKind.TMPFS:
+            return TargetMount(kind=MountKind.TMPFS, target=target)
+        source = mount.source or ""
+        if mount.kind is model.MountKind.NAMED:
+            name = self._project.volumes[source].name
+            return TargetMount(
+                kind=MountKind.VOLUME, source=name, target=target, read_only=mount.read_only
+            )
+        return TargetMount(
+            kind=MountKind.BIND, source=source, target=target, read_only=mount.read_only
+        )
+
+    def _anonymous(self, service: Service, target: bytes, *, read_only: bool) -> TargetMount:
+        """A volume without a name keeps its data over updates: its name follows from its place."""
+        place = hex_of(sha256(target))[:12]
+        name = f"{self._project.name}_{service.name}-{place}"
+        self.volumes[name] = TargetVolume(name=name)
+        return TargetMount(kind=MountKind.VOLUME, source=name, target=target, read_only=read_only)
+
+
+def signal_number(name: str) -> int:
+    """Return the number of `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`; empty is SIGTERM."""
+    text = name.strip().upper()
+    if not text:
+        return int(signal.SIGTERM)
+    if text.isdigit():
+        return int(text)
+    text = text if text.startswith("SIG") else "SIG" + text
+    if match := _REAL_TIME.match(text):
+        return int(signal.SIGRTMIN) + int(match[1])
+    try:
+        return int(signal.Signals[text])
+    except KeyError:
+        raise TargetStateError(f"no signal {name!r}") from None
+
+
+def _command_line(service: Service, config: ImageConfig) -> tuple[str, ...]:
+    if service.entrypoint is not None:
+        return service.entrypoint + (service.command or ())
+    command = config.cmd if service.command is None else service.command
+    return config.entrypoint + command
+
+
+def _environment(service: Service, config: ImageConfig) -> tuple[bytes, ...]:
+    variables = {**config.environment, **service.environment}
+    return tuple(_bytes(f"{name}={value}") for name, value in variables.items())
+
+
+def _port(port: model.Port) -> PublishedPort:
+    return PublishedPort(
+        container_port=port.container_port,
+        host_port=port.host_port,
+        host_ip=port.host_ip or "",
+        protocol=port.protocol,
+    )
+
+
+def _dependency(service: Service, entry: model.DependsOn) -> Dependency:
+    if entry.condition is model.Condition.HEALTHY:
+        raise TargetStateError(
+            f"service {service.name}: depends_on with service_healthy is not supported yet",
+            hint="use service_started, and let the service retry",
+        )
+    return Dependency(service=entry.service, condition=Condition(entry.condition.value))
+
+
+def _allowed(service: Service) -> tuple[str, ...]:
+    """The grants in `x-balenawasm: allow: […]`."""
+    grants = service.x_balenawasm.get("allow", ())
+    texts = (grants,) if isinstance(grants, str) else grants
+    if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+        raise TargetStateError(
+            f"service {service.name}: x-balenawasm.allow is a list of grants",
+            hint='for example allow: ["tcp://example.org:443"]',
+        )
+    allowed = tuple(str(text) for text in texts)
+    OutboundPolicy.from_texts(allowed)
+    return allowed
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,149 @@
+"""The supervisor's end of the zygote: started with the first container, watched, ended with us.
+
+Belongs to the event loop's thread. When the zygote is lost, so are all its runners: `on_lost` is
+called, and the next start makes a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import balenawasm
+from balenawasm.errors import BalenaWasmError
+from balenawasm.runtime import control
+from balenawasm.runtime.scratch import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from balenawasm.runtime.control import Channel, Message
+    from balenawasm.runtime.home import Home
+
+_END_SECONDS = 10.0
+
+
+class ZygoteClient:
+    """Starts and kills runners through one zygote at a time."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        on_message: Callable[[Message], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._home = home
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._channel: Channel | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process, when there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self, container_id: str, listeners: Sequence[int]) -> None:
+        """Have a runner run the container; what becomes of it comes through `on_message`."""
+        self._ensure().send(control.Start(id=container_id), listeners)
+
+    def kill(self, container_id: str) -> None:
+        """Kill a container's runner outright."""
+        if self._channel is not None:
+            self._channel.send(control.Kill(id=container_id))
+
+    async def close(self) -> None:
+        """End the zygote with every runner it has, and wait until it is gone."""
+        process = self._process
+        self._let_go()
+        if process is None:
+            return
+        deadline = asyncio.get_running_loop().time() + _END_SECONDS
+        while process.poll() is None:
+            if asyncio.get_running_loop().time() > deadline:
+                process.kill()
+            await asyncio.sleep(0.002)
+
+    def _ensure(self) -> Channel:
+        if self._channel is not None:
+            return self._channel
+        ours, theirs = control.make_pair()
+        fd = theirs.fileno()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *("-m", "balenawasm.runtime.zygote"),
+                    *("--home", str(self._home.root), "--channel", str(fd)),
+                ],
+                stdin=subprocess.DEVNULL,
+                # The package may be run from a checkout: `-m` looks in the working directory.
+                cwd=Path(next(iter(balenawasm.__path__))).parent,
+                pass_fds=(fd,),
+            )
+        except OSError as error:
+            ours.close()
+            raise control.ControlError(f"cannot start the zygote: {error}") from error
+        finally:
+            theirs.close()
+        ours.socket.setblocking(False)
+        self._channel = ours
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._receive)
+        return ours
+
+    def _receive(self) -> None:
+        """Take what has come. A zygote that speaks nonsense is as good as lost."""
+        while self._channel is not None:
+            try:
+                received = self._channel.receive()
+            except BlockingIOError:
+                return
+            except BalenaWasmError as error:
+                sys.stderr.write(f"supervisor: the zygote: {error.message}\n")
+                received = None
+            if received is None:
+                self._lost()
+                return
+            message, fds = received
+            control.close_all(fds)
+            self._on_message(message)
+
+    def _lost(self) -> None:
+        process = self._process
+        self._let_go()
+        if process is not None:
+            process.kill()
+            process.wait()
+        self._on_lost()
+
+    def _let_go(self) -> None:
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._channel.close()
+        self._channel = self._process = None
+
+
+def sweep_scratch(home: Home) -> None:
+    """Remove what `run`s that were killed left behind: their process's number is in the name."""
+    for directory in (home.containers, home.run / "containers", home.run / "networks"):
+        for path in directory.glob("run-*-*"):
+            pid = path.name.split("-")[1]
+            if not pid.isdigit() or not _alive(int(pid)):
+                with contextlib.suppress(OSError):
+                    remove_tree(path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
