@@ -14,7 +14,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, write_atomic
+from balenawasm.atomicfile import file_lock, write_atomic
+from balenawasm.build.leftovers import sweep
 from balenawasm.digest import Digest, hex_of, sha256
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import InvalidDocumentError, Json, canonical_json, parse_object
@@ -59,8 +60,7 @@ class BuildCache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(BlockingIOError), file_lock(lock, wait=False):
-                for path in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
-                    path.unlink()
+                sweep(self._folder)
         except OSError as error:
             raise from_oserror(error, self._folder, "use") from error
         with file_lock(lock, shared=True):

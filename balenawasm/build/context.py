@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from balenawasm.build.filetree import Source, SourceError, join, show
 from balenawasm.build.ignore import IgnoreRules
 from balenawasm.digest import Digest, sha256, sha256_file
-from balenawasm.disk.entry import Entry
+from balenawasm.layer.tree import SpecialFileError, entry_of, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from balenawasm.disk.entry import Entry
 
 
 class ContextError(SourceError):
@@ -62,30 +64,18 @@ class Context:
     def _lstat(self, path: bytes) -> Entry | None:
         host = self._host(path)
         try:
-            found = host.stat() if not path else host.lstat()
-            target = os.fsencode(host.readlink()) if stat.S_ISLNK(found.st_mode) else None
+            return entry_of(host, path, host.lstat() if path else host.stat())
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except SpecialFileError as error:
+            hint = f"remove it, or name it in {self._rules.source}"
+            raise ContextError(error.message, hint=hint) from error
         except OSError as error:
             raise ContextError(f"cannot read {host}: {error.strerror}") from error
-        if stat.S_IFMT(found.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-            raise ContextError(
-                f"{host} is a socket, pipe or device: an image cannot hold it",
-                hint=f"remove it, or name it in {self._rules.source}",
-            )
-        is_file = stat.S_ISREG(found.st_mode)
-        return Entry(
-            path=path,
-            mode=found.st_mode,
-            size=found.st_size if is_file else 0,
-            mtime_ns=found.st_mtime_ns,
-            target=target,
-        )
 
     def _all_names(self, path: bytes) -> list[bytes]:
         try:
-            with os.scandir(self._host(path)) as entries:
-                return sorted(os.fsencode(entry.name) for entry in entries)
+            return names_in(self._host(path))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:

@@ -108,7 +108,7 @@ class LayerDraft:
             mode=stat.S_IFMT(entry.mode) | permissions,
             uid=given.uid,
             gid=given.gid,
-            mtime_ns=self._time(entry.mtime_ns),
+            mtime_ns=self._time(entry),
             source=content,
         )
 
@@ -131,9 +131,17 @@ class LayerDraft:
     def _lookup(self, path: bytes) -> Entry | None:
         return self._entries.get(path) or self._below.lookup(path)
 
-    def _time(self, mtime_ns: int) -> int:
+    def _time(self, entry: Entry) -> int:
+        """Return a file's time in whole seconds; that of directories and links means nothing: 0.
+
+        Programs compare files' times (HTTP's If-Modified-Since), so those stay. The rest would only
+        make the layer another one after a copy, a checkout or an editor's temporary file.
+        """
+        if not stat.S_ISREG(entry.mode):
+            return 0
+        seconds = entry.mtime_ns // _NANOSECONDS
         latest = self._attributes.latest
-        return mtime_ns if latest is None else min(mtime_ns, latest * _NANOSECONDS)
+        return (seconds if latest is None else min(seconds, latest)) * _NANOSECONDS
 
 
 def _kind(entry: Entry) -> str:

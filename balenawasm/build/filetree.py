@@ -30,7 +30,7 @@ class SourceError(InstructionError):
 
 
 class FileTree(Protocol):
-    """A tree of files. Entries carry no content; `content` fetches it."""
+    """A tree of files. What an entry says of its content does not count: `content` fetches it."""
 
     @property
     def title(self) -> str:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, pending_file
 from balenawasm.build.filetree import SourceError
+from balenawasm.build.leftovers import sweep
 from balenawasm.build.npm_client import NpmError, find_npm
 from balenawasm.disk.entry import Entry
 from balenawasm.store.errors import from_oserror
@@ -125,7 +126,7 @@ class NpmDownloads:
             raise from_oserror(error, self._folder, "write") from error
 
     def _download(self, package: NpmPackage, expected: str | None) -> tuple[Path, str]:
-        self._sweep()
+        sweep(self._folder)
         self._reporter.begin_fetch(str(package))
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=self._folder) as temporary:
             npm = find_npm(self._environment, self._folder)
@@ -143,14 +144,6 @@ class NpmDownloads:
                 pending.commit(self._path(actual))
         self._reporter.end_fetch(self._path(actual).stat().st_size)
         return self._path(actual), actual
-
-    def _sweep(self) -> None:
-        """Remove what killed downloads left; the caller holds the lock, so nobody is at work."""
-        for path in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
 
     def _path(self, hex_digest: str) -> Path:
         return self._folder / f"npm-sha512-{hex_digest}.tgz"

@@ -69,12 +69,6 @@ class StageBuild:
         labels.pop(RECIPE_DIGEST_LABEL, None)
         self._config = replace(base.config, created=None, labels=labels)
         self._scope = StageScope(base.config.environment, global_values, build_args)
-        platform = self._resolved.base.platform
-        if platform is not None:
-            self._bench.reporter.warn(
-                f"{self._resolved.base.where}: --platform={platform} has no effect:"
-                " images run on every processor"
-            )
 
     def run(self, instruction: Instruction) -> StepResult:
         """Carry out one instruction. Raises BalenafileError, StoreError."""
