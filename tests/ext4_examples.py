@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from balenawasm.disk.entry import Entry, directory, regular_file, symbolic_link
 from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
 
+HUGE = 600 << 20
 WHEN = 1_700_000_123_123_456_789
 
 
@@ -100,3 +102,30 @@ def read_everything(image):
 
 def open_written(entries, **options):
     return Ext4Image(write(entries, **options))
+
+
+def huge_entry(directory_of_source):
+    """A file of 600 MiB, nearly all of it a hole on the host: five extents."""
+    source = directory_of_source / "huge"
+    with source.open("wb") as out:
+        out.seek(HUGE - 3)
+        out.write(b"end")
+    return Entry(path=b"huge", mode=stat.S_IFREG | 0o644, size=HUGE, source=source)
+
+
+class SparseSink:
+    """Keeps a large image by seeking over zeros, so that it takes no room on the host."""
+
+    def __init__(self, path):
+        self._file = path.open("wb", buffering=0)
+
+    def write(self, data, /):
+        if data.count(0) == len(data):
+            self._file.seek(len(data), os.SEEK_CUR)
+        else:
+            self._file.write(data)
+        return len(data)
+
+    def close(self):
+        self._file.truncate(self._file.tell())
+        self._file.close()

@@ -13,6 +13,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from balenawasm.disk.entry import directory
 from balenawasm.layer.tree import UnreadableTreeError, entry_of, names_in
 from balenawasm.layer.whiteout import (
     OPAQUE_MARKER,
@@ -48,8 +49,11 @@ def change_entries(upper: Path) -> Iterator[Entry]:
             raise UnreadableTreeError(f"cannot read {host_path}: {error.strerror}") from error
         if entry.is_directory:
             inside = path + b"/" if path else b""
-            if path:
-                yield opaque_entry(entry) if OPAQUE_MARKER in names else entry
+            opaque = OPAQUE_MARKER in names
+            if opaque:
+                yield opaque_entry(entry if path else directory(b""))
+            elif path:
+                yield entry
             yield from _whiteouts(inside, names)
             stack += [inside + name for name in reversed(names) if not is_reserved_name(name)]
         else:

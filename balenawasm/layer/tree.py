@@ -92,7 +92,7 @@ def with_parents(
 
 
 def entry_of(host_path: Path, path: bytes, status: os.stat_result) -> Entry:
-    """Return a host file with this status as an entry called `path`; OSError for a link now gone."""
+    """Return a host file with this status as the entry `path`; OSError for a link now gone."""
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFREG:
         return Entry(

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ext4_examples import WHEN, content, file, open_written, read_everything, rich_entries, write
+from ext4_examples import (
+    HUGE,
+    WHEN,
+    SparseSink,
+    content,
+    file,
+    huge_entry,
+    open_written,
+    read_everything,
+    rich_entries,
+    write,
+)
 
 from balenawasm.disk.entry import Entry, directory, regular_file, symbolic_link
 from balenawasm.disk.ext4.allocation import allocate
@@ -18,6 +30,7 @@ from balenawasm.disk.ext4.errors import (
     SourceReadError,
 )
 from balenawasm.disk.ext4.file_tree import build_tree
+from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
 
 
@@ -130,43 +143,19 @@ def test_many_empty_files_do_not_pad_the_image():
     assert geometry.blocks_count - geometry.used_blocks <= 16
 
 
-def test_more_than_one_group_of_blocks(tmp_path):
-    large = tmp_path / "large"
-    with large.open("wb") as out:
-        out.truncate(600 << 20)  # more extents than an inode holds
-        out.seek(599 << 20)
-        out.write(b"near the end")
-
-    class Sparse:
-        """Keeps an image's bytes by seeking over zeros, as the file system below would."""
-
-        def __init__(self, path):
-            self.file = path.open("w+b")
-
-        def write(self, data, /):
-            if any(data):
-                self.file.write(data)
-            else:
-                self.file.seek(len(data), os.SEEK_CUR)
-            return len(data)
-
-    entry = Entry(path=b"l", mode=stat.S_IFREG | 0o644, size=600 << 20, source=large)
-    sink = Sparse(tmp_path / "image")
-    write_image([entry, file(b"m", b"after")], sink)
-    sink.file.truncate(sink.file.tell())
-    import mmap
-
-    from balenawasm.disk.ext4.reader import Ext4Image
-
-    with mmap.mmap(sink.file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        image = Ext4Image(mapped)
-        names = image.directory(image.root_ino)
-        (run,) = image.inode(names[b"l"][0]).runs
-        assert run.length == 600 << 20
-        near_end = run.offset + (599 << 20)
-        assert mapped[near_end : near_end + 12] == b"near the end"
-        assert content(image, names[b"m"][0]) == b"after"
-    sink.file.close()
+def test_a_file_with_more_extents_than_an_inode_holds(tmp_path):
+    sink = SparseSink(tmp_path / "image")
+    write_image([huge_entry(tmp_path), file(b"small", b"after")], sink)
+    sink.close()
+    with (tmp_path / "image").open("rb") as opened:
+        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    image = Ext4Image(mapped)
+    names = image.directory(image.root_ino)
+    (run,) = image.inode(names[b"huge"][0]).runs
+    assert run.length == HUGE
+    assert mapped[run.offset + HUGE - 3 : run.offset + HUGE] == b"end"
+    assert content(image, names[b"small"][0]) == b"after"
+    mapped.close()
 
 
 @pytest.mark.parametrize(
