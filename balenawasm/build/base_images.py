@@ -1,8 +1,8 @@
 """Base images: built on demand from recipes, `<recipes>/NAME/Balenafile` for `balenaos/NAME`.
 
 A recipe's image carries the label `io.balenawasm.recipe-digest`: the digest of the recipe's folder
-and of the recipes it starts from. It is built again only when that is another one. Other names, and
-other tags than `latest`, must be in the store.
+(less what its .dockerignore leaves out) and of the recipes it starts from. It is built again only
+when that is another one. Other names, and other tags than `latest`, must be in the store.
 
 Locks: `base-NAME.lock` in the build cache, so that of several builders one builds and the others
 wait for it.
@@ -21,7 +21,8 @@ from balenawasm.balenafile.resolve import plan_build
 from balenawasm.balenafile.stages import read_balenafile
 from balenawasm.build.context import Context, content_digest
 from balenawasm.build.filetree import select
-from balenawasm.digest import Digest, sha256
+from balenawasm.build.ignore import read_ignore_rules
+from balenawasm.digest import Digest, sha256, sha256_file
 from balenawasm.errors import BalenaWasmError
 from balenawasm.oci.mediatypes import RECIPE_DIGEST_LABEL
 from balenawasm.oci.reference import DEFAULT_TAG, Reference, parse_reference
@@ -121,10 +122,14 @@ class BaseImages:
 
     def _digest(self, folder: Path, above: tuple[Path, ...]) -> Digest:
         """Return the digest of a recipe and of the recipes it starts from or copies from."""
-        parts = [content_digest(select(Context(folder), "."))]
+        balenafile_path = folder / RECIPE_FILE
+        context = Context(folder, read_ignore_rules(folder, balenafile_path))
+        files = content_digest(select(context, "."))
+        # The Balenafile counts by itself, because the ignore rules may leave it out of the context.
+        parts = [sha256(f"{files}\n{sha256_file(balenafile_path)}".encode())]
         if folder in above:
             return parts[0]
-        balenafile = read_balenafile(folder / RECIPE_FILE)
+        balenafile = read_balenafile(balenafile_path)
         for stage in plan_build(balenafile, build_args={}).stages:
             copies = [item for item in stage.stage.instructions if isinstance(item, Copy)]
             names = [stage.base.image] if stage.base_stage is None else []

@@ -70,6 +70,16 @@ def test_times_do_not_change_a_recipe(base):
     assert built(base) == ["test:latest"]
 
 
+def test_what_a_recipe_ignores_does_not_change_it(base):
+    base.write({".dockerignore": "**/__pycache__\nBalenafile\n"}, base.recipes / "python")
+    before = base.build("FROM balenaos/python\n")
+    base.write({"lib/__pycache__/a.pyc": "x"}, base.recipes / "python")
+    assert base.build().digest == before.digest
+    assert built(base) == ["test:latest"]
+    base.write({"Balenafile": RECIPE + "ENV A=1\n"}, base.recipes / "python")
+    assert base.build().digest != before.digest
+
+
 def test_a_recipe_s_image_is_the_same_from_every_checkout(base, tmp_path):
     one = base.build("FROM balenaos/python\n")
     os.utime(base.recipes / "python/lib/a.py", (1, 1))
