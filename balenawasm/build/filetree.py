@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MAXIMUM_LINKS = 40
 _MAXIMUM_ENTRIES = 1_000_000
+_MAXIMUM_PATH = 4096
 
 
 class SourceError(InstructionError):
@@ -136,6 +137,9 @@ def walk(tree: FileTree, path: bytes) -> Iterator[Entry]:
         count += 1
         if count > _MAXIMUM_ENTRIES:
             raise SourceError(f"{show(path)} has more than {_MAXIMUM_ENTRIES} files")
+        if len(relative) > _MAXIMUM_PATH:
+            # A damaged image can have a directory inside itself.
+            raise SourceError(f"a path in {show(path)} has more than {_MAXIMUM_PATH} bytes")
         yield replace(entry, path=relative)
         if entry.is_directory:
             below = tree.names(join(path, relative))

@@ -6,6 +6,7 @@ directories merge unless the upper one is opaque, whiteouts remove.
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,25 +92,26 @@ class LayeredTree:
         if merged is None:
             raise SourceError(f"{show(path)} is not in {self.title}")
         image, inode = merged.parts[0][0], merged.inode
+        view = memoryview(image.buffer)
         if inode.size <= _INLINE_SIZE:
-            return b"".join(self._chunks(image, inode))
+            return b"".join(
+                bytes(length) if offset is None else view[offset : offset + length]
+                for offset, length in inode.runs
+            )
         extracted = self._scratch / f"{id(image):x}-{inode.ino}"
         if not extracted.exists():
             with extracted.open("wb") as file:
-                file.writelines(self._chunks(image, inode))
+                for offset, length in inode.runs:
+                    if offset is None:
+                        file.seek(length, os.SEEK_CUR)
+                    else:
+                        file.write(view[offset : offset + length])
+                file.truncate(inode.size)
         return extracted
 
     def why_missing(self, path: bytes) -> str | None:
         """Nothing is hidden here."""
         return None
-
-    @staticmethod
-    def _chunks(image: Ext4Image, inode: Inode) -> list[bytes | memoryview]:
-        view = memoryview(image.buffer)
-        return [
-            bytes(run.length) if run.offset is None else view[run.offset : run.offset + run.length]
-            for run in inode.runs
-        ]
 
     def _find(self, path: bytes) -> _Merged | None:
         if path in self._merged:

@@ -10,7 +10,10 @@ from balenawasm.balenafile.source import BalenafileError
 from balenawasm.build.image_build import BuildRequest, Workshop, build_image
 from balenawasm.store.store import Store
 
-CHECKSUM = "sha512-HPAJPGMGRU2eBcXbOfyCnqiTUBrXNGJv0hkXaFXk6TQSRYEP2OVrdHE/JKbR2aTXe+A7uI1n42gVFOVHLGJolw=="
+CHECKSUM = (
+    "sha512-HPAJPGMGRU2eBcXbOfyCnqiTUBrXNGJv0hkXaFXk6TQSRYEP"
+    "2OVrdHE/JKbR2aTXe+A7uI1n42gVFOVHLGJolw=="
+)
 
 
 def test_a_pinned_package_is_fetched_and_checked(tmp_path):
