@@ -28,10 +28,19 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.path import Location
 
+# Names of this module for members of an enumeration: looking one up in its class costs 50 ns.
+_DIRECTORY: Final = Filetype.DIRECTORY
+_REGULAR_FILE: Final = Filetype.REGULAR_FILE
+_CHARACTER_DEVICE: Final = Filetype.CHARACTER_DEVICE
+_SOCKETS: Final = (Filetype.SOCKET_STREAM, Filetype.SOCKET_DGRAM)
+
 _COMMON: Final = (
     w.FD_FDSTAT_SET_FLAGS | w.FD_FILESTAT_GET | w.FD_FILESTAT_SET_TIMES | w.POLL_FD_READWRITE
 )
-_WRITING: Final = w.FD_WRITE | w.FD_DATASYNC | w.FD_SYNC
+_READING: Final = w.FD_READ
+_SYNCING: Final = w.FD_DATASYNC | w.FD_SYNC
+_WRITING: Final = w.FD_WRITE | _SYNCING
+_REGULAR_WRITING: Final = _SYNCING | w.FD_ALLOCATE | w.FD_FILESTAT_SET_SIZE
 _SEEKING: Final = w.FD_SEEK | w.FD_TELL | w.FD_ADVISE
 _SOCKET: Final = w.SOCK_SHUTDOWN | w.SOCK_ACCEPT
 DIRECTORY_RIGHTS: Final = (
@@ -68,26 +77,23 @@ def rights_for(description: Description) -> int:
     like /dev/null get both.
     """
     filetype = description.filetype
-    if filetype == Filetype.DIRECTORY:
+    if filetype is _DIRECTORY:
         return DIRECTORY_RIGHTS
     rights = _COMMON
     if description.readable:
-        rights |= w.FD_READ
+        rights |= _READING
     if description.writable:
         rights |= _WRITING
-    if description.seekable or _is_plain_device(description):
+    if description.seekable:
         rights |= _SEEKING
-    if filetype == Filetype.REGULAR_FILE:
-        rights |= w.FD_SYNC | w.FD_DATASYNC
-        if description.writable:
-            rights |= w.FD_ALLOCATE | w.FD_FILESTAT_SET_SIZE
-    elif filetype in (Filetype.SOCKET_STREAM, Filetype.SOCKET_DGRAM):
+    if filetype is _REGULAR_FILE:
+        rights |= _REGULAR_WRITING if description.writable else _SYNCING
+    elif filetype is _CHARACTER_DEVICE:
+        if description.host_fd < 0:
+            rights |= _SEEKING
+    elif filetype in _SOCKETS:
         rights |= _SOCKET
     return rights
-
-
-def _is_plain_device(description: Description) -> bool:
-    return description.filetype == Filetype.CHARACTER_DEVICE and description.host_fd < 0
 
 
 class FdEntry:
@@ -125,7 +131,7 @@ class FdEntry:
 
     def directory(self) -> Location:
         """The directory that paths start at; ENOTDIR when the fd is none."""
-        if self.location is None or self.description.filetype != Filetype.DIRECTORY:
+        if self.location is None or self.description.filetype is not _DIRECTORY:
             raise GuestError(Errno.ENOTDIR)
         return self.location
 

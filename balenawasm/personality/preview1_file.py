@@ -123,7 +123,7 @@ def fd_readdir(
 ) -> int:
     """Read directory entries from a cookie on, as many as fit; the last one may be cut off."""
     entry = process.fds.get(fd)
-    if entry.description.filetype != Filetype.DIRECTORY:
+    if entry.description.filetype is not Filetype.DIRECTORY:
         raise GuestError(Errno.ENOTDIR)
     entry.require(w.FD_READDIR)
     memory = process.memory

@@ -24,6 +24,16 @@ PATH_MAX: Final = 4096
 """Longest path in bytes: ENAMETOOLONG."""
 
 
+_READING: Final = w.FD_READ | w.FD_READDIR
+_NEEDED: Final = tuple(
+    w.PATH_OPEN
+    | (w.PATH_CREATE_FILE if oflags & w.O_CREAT else 0)
+    | (w.PATH_FILESTAT_SET_SIZE if oflags & w.O_TRUNC else 0)
+    for oflags in range(w.OFLAGS_ALL + 1)
+)
+"""The rights path_open needs from the directory, by oflags."""
+
+
 def _path(process: Process, pointer: int, length: int) -> bytes:
     if length > PATH_MAX:
         raise GuestError(Errno.ENAMETOOLONG)
@@ -57,38 +67,34 @@ def path_open(
     result: int,
 ) -> int:
     """Open, or create and open."""
-    if dirflags & ~w.SYMLINK_FOLLOW or oflags & ~w.OFLAGS_ALL or fdflags & ~w.FDFLAGS_ALL:
+    if dirflags > w.SYMLINK_FOLLOW or oflags > w.OFLAGS_ALL or fdflags > w.FDFLAGS_ALL:
         raise GuestError(Errno.EINVAL)
     fds = process.fds
     directory = fds.get(fd)
     start = directory.directory()
-    needed = w.PATH_OPEN
-    if oflags & w.O_CREAT:
-        needed |= w.PATH_CREATE_FILE
-    if oflags & w.O_TRUNC:
-        needed |= w.PATH_FILESTAT_SET_SIZE
     # Bits that are no rights are ignored: Go asks for all 32.
     rights_base &= w.RIGHTS_ALL
     rights_inheriting &= w.RIGHTS_ALL
     if (
-        needed & ~directory.rights_base
+        _NEEDED[oflags] & ~directory.rights_base
         or (rights_base | rights_inheriting) & ~directory.rights_inheriting
     ):
         raise GuestError(Errno.ENOTCAPABLE)
     name = _path(process, path, path_length)
-    process.memory.check(result, 4)
+    memory = process.memory
+    memory.check(result, 4)
     fds.check_room()
-    truncate = bool(oflags & w.O_TRUNC)
+    truncate = oflags & w.O_TRUNC != 0
     # As wasmtime does: only fd_write opens for writing, and what does not write reads.
-    write = bool(rights_base & w.FD_WRITE) or truncate
-    read = not write or bool(rights_base & (w.FD_READ | w.FD_READDIR))
+    write = truncate or rights_base & w.FD_WRITE != 0
+    read = not write or rights_base & _READING != 0
     location, description = process.namespace.open(
         process,
         start,
         name,
         oflags=oflags,
         flags=OpenFlags(read, write, truncate, fdflags),
-        follow=bool(dirflags),
+        follow=dirflags != 0,
         beneath=True,
     )
     entry = FdEntry(
@@ -97,7 +103,7 @@ def path_open(
         rights_inheriting=rights_inheriting,
         location=location,
     )
-    process.memory.write_u32(result, fds.add(entry))
+    memory.write_u32(result, fds.add(entry))
     return 0
 
 
