@@ -395,7 +395,8 @@ class Namespace:
         parent = self.resolve_parent(caller, new_start, new_path, beneath=beneath)
         self._check_free(caller, parent)
         if source.node.filetype is _DIRECTORY:
-            raise GuestError(Errno.EPERM)
+            taken = self._find(caller, parent.location, parent.name) is not None
+            raise GuestError(Errno.EEXIST if taken else Errno.EPERM)
         parent.location.node.link(parent.name, source.node)
 
     def unlink(

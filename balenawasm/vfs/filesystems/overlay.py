@@ -362,6 +362,13 @@ class OverlayDirectory(Node):
         """Show nothing of the layers any more: everything was copied up."""
         self.lowers = ()
 
+    def is_or_is_below(self, other: OverlayDirectory) -> bool:
+        """Tell whether it is `other` or somewhere in it."""
+        here: OverlayDirectory | None = self
+        while here is not None and here is not other:
+            here = here.parent
+        return here is not None
+
     def check_new_name(self, name: bytes) -> None:
         """EINVAL for a name that the upper directory would take for a marker; ENOENT as
         check_alive.

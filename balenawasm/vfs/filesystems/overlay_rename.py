@@ -29,7 +29,7 @@ def rename(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: 
     replaced = new.find(new_name)
     if replaced is node:
         return
-    _check_replaceable(node, new, replaced)
+    _check_replaceable(old, node, new, replaced)
     old.make_upper()
     new.make_upper()
     if isinstance(node, OverlayFile):
@@ -66,22 +66,23 @@ def _move(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: b
 
 
 def _check_replaceable(
+    old: OverlayDirectory,
     node: OverlayDirectory | OverlayFile,
-    directory: OverlayDirectory,
+    new: OverlayDirectory,
     replaced: OverlayDirectory | OverlayFile | None,
 ) -> None:
-    if isinstance(node, OverlayFile):
-        if replaced is not None and not isinstance(replaced, OverlayFile):
-            raise GuestError(Errno.EISDIR)
+    """Raise what Linux answers, in Linux's order, when `node` may not replace it."""
+    if not isinstance(node, OverlayFile) and new.is_or_is_below(node):
+        raise GuestError(Errno.EINVAL)
+    if replaced is None or isinstance(replaced, OverlayFile):
+        if replaced is not None and not isinstance(node, OverlayFile):
+            raise GuestError(Errno.ENOTDIR)
         return
-    above: OverlayDirectory | None = directory
-    while above is not None:
-        if above is node:
-            raise GuestError(Errno.EINVAL)
-        above = above.parent
-    if isinstance(replaced, OverlayFile):
-        raise GuestError(Errno.ENOTDIR)
-    if replaced is not None and not replaced.empty():
+    if old.is_or_is_below(replaced):
+        raise GuestError(Errno.ENOTEMPTY)
+    if isinstance(node, OverlayFile):
+        raise GuestError(Errno.EISDIR)
+    if not replaced.empty():
         raise GuestError(Errno.ENOTEMPTY)
 
 

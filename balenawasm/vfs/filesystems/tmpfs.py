@@ -405,7 +405,7 @@ class TmpfsDirectory(TmpfsNode):
             replaced = directory._children.get(new_name)
             if replaced is node:
                 return
-            _check_replaceable(node, directory, replaced)
+            _check_replaceable(self, node, directory, replaced)
             if replaced is not None:
                 self._forget(directory._take(new_name))
             self._take(name)
@@ -417,6 +417,13 @@ class TmpfsDirectory(TmpfsNode):
         return bool(self._children)
 
     # The lock is held in all of these.
+
+    def is_or_is_below(self, other: TmpfsDirectory) -> bool:
+        """Tell whether it is `other` or somewhere in it."""
+        here: TmpfsDirectory | None = self
+        while here is not None and here is not other:
+            here = here.parent
+        return here is not None
 
     def _check_alive(self) -> None:
         if self.nlink == 0:
@@ -455,20 +462,18 @@ class TmpfsDirectory(TmpfsNode):
 
 
 def _check_replaceable(
-    node: TmpfsNode, directory: TmpfsDirectory, replaced: TmpfsNode | None
+    old: TmpfsDirectory, node: TmpfsNode, new: TmpfsDirectory, replaced: TmpfsNode | None
 ) -> None:
-    """Raise what rename(2) answers when `node` may not go to `directory` in place of `replaced`."""
-    if isinstance(node, TmpfsDirectory):
-        above: TmpfsDirectory | None = directory
-        while above is not None:
-            if above is node:
-                raise GuestError(Errno.EINVAL)
-            above = above.parent
-        if replaced is None:
-            return
-        if not isinstance(replaced, TmpfsDirectory):
+    """Raise what Linux answers, in Linux's order, when `node` may not replace it."""
+    if isinstance(node, TmpfsDirectory) and new.is_or_is_below(node):
+        raise GuestError(Errno.EINVAL)
+    if not isinstance(replaced, TmpfsDirectory):
+        if replaced is not None and isinstance(node, TmpfsDirectory):
             raise GuestError(Errno.ENOTDIR)
-        if replaced.entries_left():
-            raise GuestError(Errno.ENOTEMPTY)
-    elif isinstance(replaced, TmpfsDirectory):
+        return
+    if old.is_or_is_below(replaced):
+        raise GuestError(Errno.ENOTEMPTY)
+    if not isinstance(node, TmpfsDirectory):
         raise GuestError(Errno.EISDIR)
+    if replaced.entries_left():
+        raise GuestError(Errno.ENOTEMPTY)
