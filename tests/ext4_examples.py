@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 from dataclasses import replace
 
 from balenawasm.disk.entry import Entry, directory, regular_file, symbolic_link
 from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
 
+CAPABILITY = struct.pack("<5I", 0x0200_0001, 1 << 10, 0, 0, 0)
 HUGE = 600 << 20
 WHEN = 1_700_000_123_123_456_789
 
@@ -52,7 +54,7 @@ def rich_entries():
             xattrs={
                 b"user.big": b"Z" * 2000,
                 b"user.odd": b"123",
-                b"security.capability": bytes(20),
+                b"security.capability": CAPABILITY,
                 b"trusted.overlay.opaque": b"y",
             },
         ),

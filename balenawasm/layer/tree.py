@@ -66,14 +66,11 @@ def tree_entries(
             stack += _paths(host_path, relative + b"/", skip)
 
 
-def with_parents(
-    entries: Iterable[Entry], known: Callable[[bytes], Entry | None] = lambda path: None
-) -> Iterator[Entry]:
+def with_parents(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield the entries and, before the first that needs it, each parent directory they lack.
 
-    A parent is what `known` answers for its path, for instance the directory of a layer below,
-    whose attributes it must repeat; else a directory with mode 0755, owner 0:0 and time 0. As an
-    entry may follow those inside it, all are read first.
+    Such a directory has mode 0755, owner 0:0 and time 0. As an entry may follow those inside it,
+    all are read first.
     """
     listed = list(entries)
     present = {entry.path for entry in listed}
@@ -86,8 +83,7 @@ def with_parents(
                 break
             present.add(parent)
             missing.append(parent)
-        for path in reversed(missing):
-            yield known(path) or directory(path)
+        yield from map(directory, reversed(missing))
         yield entry
 
 

@@ -111,11 +111,16 @@ def read_volume(buffer: Buffer) -> Volume:
         inode_size=inode_size,
         first_ino=first_ino,
         desc_size=desc_size,
-        desc_offset=(superblock.s_first_data_block + 1) * block_size,
+        desc_offset=_desc_offset(block_size),
         has_filetype=bool(superblock.s_feature_incompat & INCOMPAT_FILETYPE),
         uuid=superblock.s_uuid,
         label=superblock.s_volume_name.rstrip(b"\0"),
     )
+
+
+def _desc_offset(block_size: int) -> int:
+    """Return where the group descriptors are: in the block after the superblock's."""
+    return (SUPER_BLOCK_OFFSET // block_size + 1) * block_size
 
 
 def _corrupt(superblock: Ext4SuperBlock, field: str, problem: str) -> CorruptImageError:
@@ -158,7 +163,8 @@ def _check_blocks(superblock: Ext4SuperBlock, size: int) -> tuple[int, int]:
             "s_blocks_count_lo",
             f"{blocks_count} blocks of {block_size} bytes do not fit in an image of {size} bytes",
         )
-    if superblock.s_first_data_block != (block_size == SUPER_BLOCK_OFFSET):
+    # 1 where the superblock fills block 1, but 0 when such blocks are gathered in clusters.
+    if superblock.s_first_data_block > (block_size == SUPER_BLOCK_OFFSET):
         raise _corrupt(superblock, "s_first_data_block", f"wrong for blocks of {block_size} bytes")
     return block_size, blocks_count
 
@@ -194,7 +200,6 @@ def _check_descriptors(superblock: Ext4SuperBlock, block_size: int, blocks_count
         desc_size = superblock.s_desc_size
         if not 2 * GROUP_DESC.size <= desc_size <= 1024 or desc_size & (desc_size - 1):
             raise _corrupt(superblock, "s_desc_size", "not a power of two from 64 to 1024")
-    table = (superblock.s_first_data_block + 1) * block_size
-    if table + groups * desc_size > blocks_count * block_size:
+    if _desc_offset(block_size) + groups * desc_size > blocks_count * block_size:
         raise _corrupt(superblock, "s_blocks_count_lo", "no room for the group descriptors")
     return desc_size

@@ -8,7 +8,7 @@ import stat
 import pytest
 from ext4_examples import write
 
-from balenawasm.disk.entry import Entry, directory, regular_file
+from balenawasm.disk.entry import directory, regular_file
 from balenawasm.layer.tree import (
     SpecialFileError,
     UnreadableTreeError,
@@ -116,12 +116,3 @@ def test_parents_are_made_once_and_before():
 def test_parents_that_are_listed_later_are_not_made():
     entries = [regular_file(b"a/b", b""), directory(b"a", permissions=0o700)]
     assert sorted(entry.path for entry in with_parents(entries)) == [b"", b"a", b"a/b"]
-
-
-def test_known_parents_keep_their_attributes():
-    known = Entry(path=b"a", mode=stat.S_IFDIR | 0o700, uid=5, mtime_ns=9)
-    made = list(
-        with_parents([regular_file(b"a/b/c", b"")], lambda path: known if path == b"a" else None)
-    )
-    assert made[1] == known
-    assert made[2] == directory(b"a/b")

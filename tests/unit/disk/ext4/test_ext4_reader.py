@@ -80,7 +80,6 @@ def test_not_an_image(data):
         ("s_rev_level", 2),
         ("s_log_block_size", 7),
         ("s_log_block_size", 0xFFFFFFFF),
-        ("s_log_block_size", 0),
         ("s_blocks_count_lo", 10_000),
         ("s_blocks_count_lo", 0),
         ("s_first_data_block", 1),
