@@ -349,9 +349,17 @@ class OverlayDirectory(Node):
             if node.in_upper:
                 upper_files.remove_directory(self.folder(), name, self.fs.upper.temporary_name())
                 self.upper_names().names.pop(name, None)
-            node.removed = True
-            self.fs.upper.drop(node)
+            node.note_removed()
         del self.children[name]
+
+    def note_removed(self) -> None:
+        """Note that nothing can be made in it any more."""
+        self.removed = True
+        self.fs.upper.drop(self)
+
+    def has_markers(self) -> bool:
+        """Tell whether the upper part of an empty directory is not empty on the host."""
+        return self.in_upper and not self.removed and bool(self.folder().entries(NOBODY))
 
     def nodes(self) -> list[OverlayDirectory | OverlayFile]:
         """Everything in it."""

@@ -36,13 +36,17 @@ def rename(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: 
         node.copy_up()
     else:
         _copy_up_tree(node)
-    if replaced is not None and not isinstance(replaced, OverlayFile):
-        # The host refuses to replace a directory that has markers in it.
+    displaced = None if isinstance(replaced, OverlayFile) else replaced
+    if displaced is not None and displaced.has_markers():
+        # The host does not replace a directory with something in it: here it is gone a moment
+        # early.
         new.hide_below(new_name)
         new.remove_folder(new_name)
     _move(old, name, new, new_name)
     if isinstance(replaced, OverlayFile):
         replaced.names.remove((new, new_name))
+    elif displaced is not None:
+        displaced.note_removed()
     del old.children[name]
     new.children[new_name] = node
     if isinstance(node, OverlayFile):
