@@ -93,9 +93,9 @@ class NetworkStack:
         self._denied: set[str] = set()
 
     def close(self) -> None:
-        """Give back the directories. Sockets that guests left open are closed by their
-        descriptions.
-        """
+        """Close every socket that is left, with an fd or without; give back the directories."""
+        for left in list(self._sockets.values()):
+            left.close()
         self._loopback.close()
         if self._network is not None:
             self._network.close()

@@ -65,7 +65,7 @@ class TcpSocket(SocketDescription):
     """One TCP socket. See the module's docstring; the methods answer the errno that Linux would."""
 
     def __init__(self, stack: NetworkStack, inode: int, flags: int = 0) -> None:
-        super().__init__(None, flags)
+        super().__init__(flags)
         self.inode = inode
         self._stack = stack
         self._lock = threading.Lock()
@@ -101,6 +101,8 @@ class TcpSocket(SocketDescription):
         left.
         """
         with self._lock:
+            if self._is(State.CLOSED):
+                return
             self._state = State.CLOSED
             reservation, self._reservation = self._reservation, None
             dispose = not self._waiters
@@ -113,6 +115,7 @@ class TcpSocket(SocketDescription):
             self._stack.release(reservation)
         if dispose:
             self._dispose()
+        super().close()
 
     def _dispose(self) -> None:
         self.host_fd = -1

@@ -14,6 +14,8 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from balenawasm.vfs.endpoint import Endpoint
     from balenawasm.vfs.node import Caller
 
@@ -24,6 +26,20 @@ class SocketDescription(Description):
     filetype = Filetype.SOCKET_STREAM
     inode: int
     """The st_ino of the socket, unique in the container: its name below /net/sock."""
+
+    def __init__(self, flags: int = 0) -> None:
+        super().__init__(None, flags)
+        self._at_close: list[Callable[[], None]] = []
+
+    def at_close(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the socket closes."""
+        self._at_close.append(callback)
+
+    def close(self) -> None:
+        """Call whom `at_close` promised to; see Description."""
+        callbacks, self._at_close = self._at_close, []
+        for callback in callbacks:
+            callback()
 
     def bind(self, endpoint: Endpoint) -> None:
         """Take a local endpoint; port 0: any free one. EADDRINUSE, EADDRNOTAVAIL, EINVAL."""

@@ -156,7 +156,8 @@ def test_names(container) -> None:
         """
 import socket
 print(socket.gethostname(), socket.getfqdn(), socket.gethostbyname("api"))
-print(socket.getaddrinfo("api", 80, type=socket.SOCK_STREAM)[0][4], socket.gethostbyaddr("10.99.0.3"))
+address = socket.getaddrinfo("api", 80, type=socket.SOCK_STREAM)[0][4]
+print(address, socket.gethostbyaddr("10.99.0.3"))
 print(socket.getaddrinfo(None, "http", flags=socket.AI_PASSIVE)[0][4])
 for call in (
     lambda: socket.getaddrinfo("nosuch", 80),
@@ -408,7 +409,8 @@ def test_threads_are_refused_clearly_and_pools_work(container) -> None:
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 with ThreadPoolExecutor(4) as pool:
-    print(list(pool.map(str, range(3))), sum(f.result() for f in as_completed([pool.submit(int, 1)])))
+    futures = [pool.submit(int, 1)]
+    print(list(pool.map(str, range(3))), sum(f.result() for f in as_completed(futures)))
 try:
     threading.Thread(target=print).start()
 except RuntimeError as error:

@@ -33,7 +33,7 @@ class NetFs:
     """The file system to mount at /net, one per container."""
 
     def __init__(self, network: Network) -> None:
-        waiting = WaitingRoom(network)
+        waiting = WaitingRoom()
         texts = {
             b"version": lambda: VERSION,
             b"hostname": lambda: network.hostname.encode() + b"\n",

@@ -39,22 +39,22 @@ class _Waiting(NamedTuple):
 class WaitingRoom:
     """Sockets that have a name but no fd yet. They leave by `data`, or with their owner."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
 
     def add(self, owner: SocketDescription, pid: int | None, socket: SocketDescription) -> None:
         """Let `socket` wait. The owner's oldest one is closed when there are too many."""
         with self._lock:
-            gone = self._orphans()
-            others = [w for w in self._waiting.values() if w.owner == owner.inode]
-            gone += others[: len(others) + 1 - MOST_PENDING]
+            others = self._of(owner.inode)
+            gone = others[: max(0, len(others) + 1 - MOST_PENDING)]
             for waiting in gone:
                 del self._waiting[waiting.socket.inode]
             self._waiting[socket.inode] = _Waiting(socket, owner.inode, pid)
         for waiting in gone:
             waiting.socket.close()
+        if not others:
+            owner.at_close(lambda: self._abandon(owner.inode))
 
     def take(self, inode: int, pid: int) -> SocketDescription | None:
         """Remove and answer the socket if it waits for this process."""
@@ -79,8 +79,17 @@ class WaitingRoom:
                     return inode
         raise GuestError(Errno.ENOENT)
 
-    def _orphans(self) -> list[_Waiting]:
-        return [w for w in self._waiting.values() if self._network.find(w.owner) is None]
+    def _of(self, owner: int) -> list[_Waiting]:
+        return [w for w in self._waiting.values() if w.owner == owner]
+
+    def _abandon(self, owner: int) -> None:
+        """Close what waits for a socket that has been closed itself."""
+        with self._lock:
+            gone = self._of(owner)
+            for waiting in gone:
+                del self._waiting[waiting.socket.inode]
+        for waiting in gone:
+            waiting.socket.close()
 
 
 # Commands.
