@@ -96,6 +96,24 @@ def build_image(
     return _build(request, workshop, progress, ())
 
 
+def find_image(name: str, workshop: Workshop, progress: Progress = ignore_events) -> Image:
+    """Return the image of that name; a base image is built when missing or its recipe has changed.
+
+    Raises InvalidReferenceError, ImageNotFoundError and what building the recipe raises.
+    """
+    return _base_images(workshop, progress, ()).find(name)
+
+
+def _base_images(workshop: Workshop, progress: Progress, building: tuple[str, ...]) -> BaseImages:
+    def build_recipe(recipe: Recipe) -> Image:
+        names = (*building, recipe.reference.repository)
+        return _build(_recipe_request(recipe), workshop, progress, names)
+
+    return BaseImages(
+        workshop.store, workshop.recipes, workshop.build_cache, build_recipe, building
+    )
+
+
 def _build(
     request: BuildRequest, workshop: Workshop, progress: Progress, building: tuple[str, ...]
 ) -> Image:
@@ -107,14 +125,7 @@ def _build(
     context = Context(request.context, read_ignore_rules(request.context, path))
     reporter = Reporter(str(request.reference or request.context.resolve().name), progress)
     cache = BuildCache(workshop.build_cache, workshop.store.blobs)
-
-    def build_recipe(recipe: Recipe) -> Image:
-        names = (*building, recipe.reference.repository)
-        return _build(_recipe_request(recipe), workshop, progress, names)
-
-    bases = BaseImages(
-        workshop.store, workshop.recipes, workshop.build_cache, build_recipe, building
-    )
+    bases = _base_images(workshop, progress, building)
     workshop.store.sweep_unfinished()
     with (
         cache.in_use(),

@@ -1,0 +1,66 @@
+"""Images that a verb needs: found in the store, or built from a recipe or a service's context."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from balenawasm.build.image_build import BuildRequest, Workshop, build_image, find_image
+from balenawasm.cli.build import source_date_epoch
+from balenawasm.cli.progress import BuildDisplay
+from balenawasm.cli.state import open_store
+from balenawasm.oci.reference import Reference, parse_reference
+from balenawasm.store.errors import ImageNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balenawasm.compose.model import Project, Service
+    from balenawasm.runtime.home import Home
+    from balenawasm.store.images import Image
+
+
+def image_reference(project: Project, service: Service) -> Reference:
+    """What a service's image is called: its `image`, else <project>-<service> as in compose."""
+    return parse_reference(service.image or f"{project.name}-{service.name}")
+
+
+def base_image(home: Home, name: str) -> Image:
+    """An image by name; one of ours is built when it is missing or its recipe has changed."""
+    workshop = Workshop.in_home(home, open_store(home), dict(os.environ))
+    with BuildDisplay() as display:
+        return find_image(name, workshop, display)
+
+
+def project_images(
+    home: Home, project: Project, *, build: bool, display: BuildDisplay
+) -> Mapping[str, Image]:
+    """The image of each service by its name; what is missing is built, with `build` all."""
+    workshop = Workshop.in_home(home, open_store(home), dict(os.environ))
+    images: dict[str, Image] = {}
+    for name in project.start_order:
+        service = project.services[name]
+        images[name] = _service_image(workshop, project, service, build=build, display=display)
+    return images
+
+
+def _service_image(
+    workshop: Workshop, project: Project, service: Service, *, build: bool, display: BuildDisplay
+) -> Image:
+    reference = image_reference(project, service)
+    if service.build is None:
+        return find_image(str(reference), workshop, display)
+    if not build:
+        try:
+            return workshop.store.images.get(reference)
+        except ImageNotFoundError:
+            pass
+    request = BuildRequest(
+        context=service.build.context,
+        balenafile=service.build.balenafile,
+        reference=reference,
+        build_args=service.build.args,
+        target=service.build.target,
+        source_date_epoch=source_date_epoch(),
+    )
+    return build_image(request, workshop, display)

@@ -1,0 +1,71 @@
+"""`balenawasm ps`: what runs."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from balenawasm.cli.output import age_text, print_json, print_table
+from balenawasm.cli.project import project_option
+from balenawasm.cli.state import open_home
+from balenawasm.runtime import jsonform
+from balenawasm.supervisor.client import connect
+from balenawasm.supervisor.status import PortStatus, ServiceState, ServiceStatus
+
+_COLUMNS = ("PROJECT", "SERVICE", "IMAGE", "COMMAND", "STATUS", "PORTS")
+_WIDEST_COMMAND = 40
+
+
+@click.command(name="ps")
+@project_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ps_command(project_name: str | None, *, as_json: bool) -> None:
+    """List the containers of all projects, or of one.
+
+    \b
+    Examples:
+      balenawasm ps
+      balenawasm ps --json | jq -r '.[].services[].name'
+    """
+    client = connect(open_home())
+    projects = [
+        project
+        for project in (client.projects() if client else ())
+        if project_name in (None, project.name)
+    ]
+    if as_json:
+        print_json([jsonform.to_json(project) for project in projects])
+        return
+    rows = [
+        (
+            project.name,
+            service.name,
+            service.image,
+            _command(service),
+            _status(service),
+            ", ".join(map(port_text, service.ports)),
+        )
+        for project in projects
+        for service in project.services
+    ]
+    print_table(_COLUMNS, rows)
+
+
+def _command(service: ServiceStatus) -> str:
+    text = " ".join(os.fsdecode(word) for word in service.command)
+    return text if len(text) <= _WIDEST_COMMAND else text[: _WIDEST_COMMAND - 1] + "…"
+
+
+def _status(service: ServiceStatus) -> str:
+    if service.state is ServiceState.RUNNING and service.started_at is not None:
+        return f"running, {age_text(service.started_at)}"
+    if service.state in (ServiceState.EXITED, ServiceState.RESTARTING):
+        code = f" ({service.exit_code})" if service.exit_code is not None else ""
+        return f"{service.state}{code}"
+    return f"{service.state}: {service.error}" if service.error else str(service.state)
+
+
+def port_text(port: PortStatus) -> str:
+    """A published port as docker shows it."""
+    return f"{port.host_ip or '0.0.0.0'}:{port.host_port}->{port.container_port}/tcp"  # noqa: S104
