@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -32,7 +31,7 @@ class PendingFile:
     """A temporary file that becomes `target` when :meth:`commit` is called."""
 
     def __init__(self, directory: Path, mode: int) -> None:
-        self.path = directory / (TEMPORARY_PREFIX + secrets.token_hex(8))
+        self.path = directory / (TEMPORARY_PREFIX + os.urandom(8).hex())
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         self.file: BinaryIO = os.fdopen(fd, "w+b", buffering=1 << 18)
         self._committed = False

@@ -7,9 +7,8 @@ paths; names of files inside the container and everything a guest sees are bytes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.atomicfile import write_atomic
 from balenawasm.runtime import jsonform
@@ -35,16 +34,14 @@ class MountKind(StrEnum):
     TMPFS = "tmpfs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(NamedTuple):
     """One read-only layer of the image: the host path of its disk image, and its digest."""
 
     path: str
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(NamedTuple):
     """Something mounted over the root file system.
 
     `source` is a host directory or file; it is empty for tmpfs. A mount whose target is `/` is the
@@ -52,21 +49,19 @@ class Mount:
     """
 
     kind: MountKind
-    source: str = ""
     target: bytes
+    source: str = ""
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(NamedTuple):
     """A container port with an outside listener: `listener` counts the fds handed to the runner."""
 
     container_port: int
     listener: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(NamedTuple):
     """The container's place in its project's network.
 
     `address` is its virtual IPv4 address; `directory` holds the network's listeners as Unix sockets
@@ -81,8 +76,7 @@ class Network:
     allow: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What the container may use. `memory` is in bytes for each process's linear memory."""
 
     memory: int | None = None
@@ -93,8 +87,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
+class Bundle(NamedTuple):
     """One container.
 
     `layers` are in the manifest's order: the lowest first. `program`, when set, is the host path of
@@ -102,13 +95,13 @@ class Bundle:
     streams are passed through. `stdin` and `tty` say what process 1 gets as fd 0.
     """
 
-    version: int = BUNDLE_VERSION
     id: str
+    argv: tuple[bytes, ...]
+    version: int = BUNDLE_VERSION
     project: str | None = None
     service: str | None = None
     layers: tuple[Layer, ...] = ()
     program: str | None = None
-    argv: tuple[bytes, ...]
     env: tuple[bytes, ...] = ()
     cwd: bytes = b"/"
     mounts: tuple[Mount, ...] = ()

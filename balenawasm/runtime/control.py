@@ -17,9 +17,8 @@ from __future__ import annotations
 import array
 import os
 import socket
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import jsonform
@@ -38,73 +37,52 @@ class ControlError(BalenaWasmError):
     """The other side of a control channel is gone or does not speak this protocol."""
 
 
-class Message:
-    """A message's base: every subclass is a frozen dataclass with a `type`."""
-
-    __slots__ = ()
-    type: ClassVar[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start(Message):
+class Start(NamedTuple):
     """Run the container whose bundle is in the state directory; fds: the published listeners."""
 
-    type: ClassVar[str] = "start"
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill(Message):
+class Kill(NamedTuple):
     """End a runner at once (SIGKILL to the host process)."""
 
-    type: ClassVar[str] = "kill"
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running(Message):
+class Running(NamedTuple):
     """Process 1 runs; `pid` is the runner's host process."""
 
-    type: ClassVar[str] = "running"
     id: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(Message):
+class Failed(NamedTuple):
     """The request failed; `code` is the exit code for a container that did not start (125-127)."""
 
-    type: ClassVar[str] = "failed"
-    id: str = ""
     message: str
+    id: str = ""
     hint: str | None = None
     code: int = 125
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress(Message):
+class Progress(NamedTuple):
     """Something slow is under way, such as compiling a module to native code."""
 
-    type: ClassVar[str] = "progress"
     id: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded(Message):
+class Loaded(NamedTuple):
     """A runner runs the program of this content identity; the zygote may load it for the next."""
 
-    type: ClassVar[str] = "loaded"
     identity: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exited(Message):
+class Exited(NamedTuple):
     """A container, or an exec'd process, ended. `code` counts as Docker's: 128 + signal."""
 
-    type: ClassVar[str] = "exited"
-    id: str = ""
     code: int
+    id: str = ""
     reason: str = ""
 
 
@@ -116,17 +94,14 @@ class Target(StrEnum):
     EXEC = "exec"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal(Message):
+class Signal(NamedTuple):
     """Send a signal (Linux number); EXEC is the process that this connection started."""
 
-    type: ClassVar[str] = "signal"
     signal: int
     target: Target = Target.INIT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exec(Message):
+class Exec(NamedTuple):
     """Start another process in the container; fds: its standard input, output and error.
 
     Answered by Running (pid is the guest's) and, when it ends, Exited. If the connection closes
@@ -134,22 +109,17 @@ class Exec(Message):
     `env` is added to process 1's.
     """
 
-    type: ClassVar[str] = "exec"
     argv: tuple[bytes, ...]
     env: tuple[bytes, ...] = ()
     cwd: bytes | None = None
     tty: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusRequest(Message):
+class StatusRequest(NamedTuple):
     """Ask for a Status."""
 
-    type: ClassVar[str] = "status?"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessStatus:
+class ProcessStatus(NamedTuple):
     """One guest process. `memory` is its linear memory in bytes."""
 
     pid: int
@@ -157,49 +127,41 @@ class ProcessStatus:
     memory: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status(Message):
+class Status(NamedTuple):
     """What runs in the container; `resident` is the runner's memory in bytes."""
 
-    type: ClassVar[str] = "status"
     id: str
     processes: tuple[ProcessStatus, ...]
     resident: int
     log_dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait(Message):
+class Wait(NamedTuple):
     """Ask for an Exited when the container ends."""
 
-    type: ClassVar[str] = "wait"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Message):
+class Done(NamedTuple):
     """The request was carried out."""
 
-    type: ClassVar[str] = "done"
 
+Message = (
+    Start
+    | Kill
+    | Running
+    | Failed
+    | Progress
+    | Loaded
+    | Exited
+    | Signal
+    | Exec
+    | StatusRequest
+    | Status
+    | Wait
+    | Done
+)
+"""Any message. They are named tuples, which `run` imports six times faster than dataclasses."""
 
-_CLASSES: dict[str, type[Message]] = {
-    cls.type: cls
-    for cls in (
-        Start,
-        Kill,
-        Running,
-        Failed,
-        Progress,
-        Loaded,
-        Exited,
-        Signal,
-        Exec,
-        StatusRequest,
-        Status,
-        Wait,
-        Done,
-    )
-}
+_CLASSES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 
 
 class Channel:
@@ -218,14 +180,15 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send one message; ControlError when the other end is gone or the message is too large."""
-        form = {"type": message.type}
+        kind = type(message).__name__
+        form: dict[str, object] = {"type": kind}
         body = jsonform.to_json(message)
-        assert isinstance(body, dict)  # noqa: S101 - every message is a dataclass
+        assert isinstance(body, dict)  # noqa: S101 - every message has fields
         form.update(body)
         data = jsonform.dump(form)
         if len(data) > MAX_MESSAGE or len(fds) > MAX_FDS:
             raise ControlError(
-                f"a {message.type} message of {len(data)} bytes with {len(fds)} fds is too large",
+                f"a {kind} message of {len(data)} bytes with {len(fds)} fds is too large",
                 hint="pass long lists of arguments or variables in a file",
             )
         try:
@@ -323,4 +286,4 @@ def _decode(data: bytes) -> Message:
     cls = _CLASSES.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise ControlError(f"control channel: unknown message {kind!r}")
-    return jsonform.from_json(cls, document, cls.type)
+    return jsonform.from_json(cls, document, cls.__name__)

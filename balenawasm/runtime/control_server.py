@@ -160,7 +160,7 @@ class ControlServer:
             self._exec(connection, message, fds)
             return
         if fds:
-            raise control.ControlError(f"{message.type} takes no file descriptors")
+            raise control.ControlError(f"{type(message).__name__} takes no file descriptors")
         if isinstance(message, control.Signal):
             self._signal(connection, message)
             self._send(connection, control.Done())
@@ -169,7 +169,7 @@ class ControlServer:
         elif isinstance(message, control.Wait):
             connection.waits = True
         else:
-            raise control.ControlError(f"{message.type} is no request to a runner")
+            raise control.ControlError(f"{type(message).__name__} is no request to a runner")
 
     def _signal(self, connection: _Connection, message: control.Signal) -> None:
         if not 0 <= message.signal <= 64:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.atomicfile import write_atomic
 from balenawasm.errors import BalenaWasmError
@@ -35,8 +34,7 @@ class StartError(BalenaWasmError):
         self.exit_code = code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExitRecord:
+class ExitRecord(NamedTuple):
     """`code` counts as Docker's (128 + signal); times are seconds since 1970."""
 
     code: int

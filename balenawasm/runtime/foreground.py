@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import select
 import signal
 import socket
 import sys
-import traceback
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
@@ -45,17 +42,16 @@ _INSISTED = (signal.SIGINT, signal.SIGTERM)
 _ADDRESS = "10.0.0.2"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSpec:
+class RunSpec(NamedTuple):
     """What `run` shall run: an image's `layers` (lowest first) or one wasm file, `program`.
 
     `mounts`: binds and volumes have host paths here; one with the target `/` replaces the root of a
     `program`. `allow` are grants for outside connections. `memory` is in bytes.
     """
 
+    argv: tuple[bytes, ...]
     layers: tuple[Layer, ...] = ()
     program: Path | None = None
-    argv: tuple[bytes, ...]
     env: tuple[bytes, ...] = ()
     cwd: bytes = b"/"
     mounts: tuple[Mount, ...] = ()
@@ -80,7 +76,7 @@ def run_foreground(
     a denied connection); the latter is called in the child and must only write. Ports are bound
     first: PortInUseError. StartError carries the exit code 125, 126 or 127.
     """
-    container_id = f"run-{os.getpid()}-{secrets.token_hex(4)}"
+    container_id = f"run-{os.getpid()}-{os.urandom(4).hex()}"
     paths = home.container(container_id)
     network = home.network(container_id)
     bound = bind_ports(spec.ports)
@@ -147,7 +143,7 @@ def _fork_and_wait(
                 reports.close()
                 code = _run_in_child(home, bundle, paths, bound, theirs, reports_child, notice)
             except BaseException:  # a forked child must never unwind into the parent's stack
-                traceback.print_exc()
+                sys.excepthook(*sys.exc_info())
             finally:
                 sys.stderr.flush()
                 os._exit(code)

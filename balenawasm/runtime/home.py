@@ -16,8 +16,7 @@ led out of the directory.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.atomicfile import write_atomic
 from balenawasm.errors import BalenaWasmError
@@ -38,8 +37,7 @@ class UnsafeNameError(BalenaWasmError):
     """A project, volume or container name cannot be a file name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerPaths:
+class ContainerPaths(NamedTuple):
     """The files of one container; those in `run` are worthless after a reboot."""
 
     directory: Path

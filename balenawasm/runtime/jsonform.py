@@ -1,10 +1,10 @@
-"""The strict JSON form of frozen dataclasses: bundles, target states and control messages share it.
+"""The strict JSON form of our plain data: bundles, target states and control messages share it.
 
-A dataclass is an object with the fields' names as keys; a tuple is an array; an enum is its value;
-bytes, which guests' arguments and names are, become a string in UTF-8 with lone surrogates for what
-is no UTF-8 (Python's `surrogateescape`), so that any bytes survive the round trip. Reading refuses
-unknown keys, missing keys without a default, and wrong types, and names the place
-(`mounts[2].target`). Only the annotations that :func:`_reader` knows are possible in such classes.
+A named tuple or a dataclass is an object with the fields' names as keys; any other tuple is an
+array; an enum is its value; bytes, which guests' arguments and names are, become a string in UTF-8
+with lone surrogates for what is no UTF-8 (Python's `surrogateescape`), so that any bytes survive
+the round trip. Reading refuses unknown keys, missing keys without a default, and wrong types, and
+names the place (`mounts[2].target`). Only the annotations that :func:`_reader` knows are possible.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -29,18 +29,18 @@ class FormError(BalenaWasmError):
 
 
 def to_json(value: object) -> object:
-    """Return what `json.dumps` takes for a dataclass instance or a value that may be in one."""
+    """Return what `json.dumps` takes for a record or a value that may be in one."""
     if isinstance(value, Enum):
         return value.value
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
+    cls: Any = type(value)
+    if _is_record(cls):
+        return {name: to_json(getattr(value, name)) for name in _fields(cls)}
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
-    if dataclasses.is_dataclass(value):
-        cls: Any = type(value)
-        return {name: to_json(getattr(value, name)) for name in _field_names(cls)}
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
@@ -73,9 +73,20 @@ def parse(data: bytes, where: str = "") -> object:
         raise FormError(f"{where or 'message'}: not JSON: {error}") from error
 
 
+def _is_record(annotation: Any) -> bool:  # noqa: ANN401 - an annotation is any object
+    return hasattr(annotation, "_field_defaults") or dataclasses.is_dataclass(annotation)
+
+
 @cache
-def _field_names(cls: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
+def _fields(cls: Any) -> Mapping[str, bool]:  # noqa: ANN401
+    """Return a record's fields and whether each is required."""
+    if not dataclasses.is_dataclass(cls):
+        return {name: name not in cls._field_defaults for name in cls._fields}
+    missing = dataclasses.MISSING
+    return {
+        field.name: field.default is missing and field.default_factory is missing
+        for field in dataclasses.fields(cls)
+    }
 
 
 @cache
@@ -85,8 +96,8 @@ def _reader(annotation: Any) -> Reader:  # noqa: ANN401 - an annotation is any o
         return _scalar_reader(annotation)
     if annotation is bytes:
         return _read_bytes
-    if dataclasses.is_dataclass(annotation):
-        return _dataclass_reader(typing.cast(type[Any], annotation))
+    if _is_record(annotation):
+        return _record_reader(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return _enum_reader(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -146,14 +157,10 @@ def _optional_reader(inner: Reader) -> Reader:
     return read
 
 
-def _dataclass_reader(cls: type[Any]) -> Reader:
+def _record_reader(cls: Any) -> Reader:  # noqa: ANN401
     hints = typing.get_type_hints(cls)
-    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(cls)}
-    required = frozenset(
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    )
+    readers = {name: _reader(hints[name]) for name in _fields(cls)}
+    required = frozenset(name for name, needed in _fields(cls).items() if needed)
 
     def read(data: object, where: str) -> object:
         if not isinstance(data, dict):

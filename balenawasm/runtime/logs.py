@@ -17,9 +17,8 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from balenawasm.vfs.description import Description
 from balenawasm.wasi.flags import Filetype
@@ -175,8 +174,7 @@ def _partials(line: bytes, end: int) -> list[tuple[bytes, bool]]:
     return [(line[at : at + LONGEST_LINE], True) for at in range(0, end, LONGEST_LINE)]
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(NamedTuple):
     """One object of a log. `line` has no newline; `partial` says that the next one goes on with it.
 
     Times compare as text: all have the same length and end in Z.

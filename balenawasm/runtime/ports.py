@@ -8,10 +8,8 @@ while a service starts or restarts wait in the backlog instead of being refused.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.errors import BalenaWasmError
 
@@ -29,8 +27,7 @@ class PortInUseError(PortError):
     """Another program listens on the port."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedPort:
+class PublishedPort(NamedTuple):
     """`host_ip:host_port` → `container_port`. `host_port` None or 0 lets the system choose one.
 
     An empty `host_ip` is every IPv4 address of the host.
@@ -42,8 +39,7 @@ class PublishedPort:
     protocol: str = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class BoundPort:
+class BoundPort(NamedTuple):
     """A published port whose socket listens; `host_port` is the real one."""
 
     port: PublishedPort
@@ -80,15 +76,16 @@ def bind_port(port: PublishedPort) -> BoundPort:
         raise PortError(
             f"cannot publish port {port.container_port}/{port.protocol}: only TCP is supported yet"
         )
+    address = port.host_ip.strip("[]") or "0.0.0.0"  # noqa: S104 - as Docker, when asked for none
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        address = ipaddress.ip_address(port.host_ip.strip("[]") or "0.0.0.0")  # noqa: S104
-    except ValueError:
+        socket.inet_pton(family, address)
+    except OSError:
         raise PortError(f"cannot publish on {port.host_ip!r}: not an IP address") from None
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(address), port.host_port or 0))
+        sock.bind((address, port.host_port or 0))
         sock.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()

@@ -15,9 +15,8 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.kernel.program import WASM_MAGIC, Program
 from balenawasm.layer.image_layer import open_layer
@@ -52,8 +51,7 @@ _SETTLED_NS = 2_000_000_000
 _RESOLV_CONF = b"# Names are looked up by balenawasm itself.\nnameserver 127.0.0.11\n"
 
 
-@dataclass(frozen=True, slots=True)
-class RootFilesystem:
+class RootFilesystem(NamedTuple):
     """A container's namespace. Its /proc is empty until the kernel that it is for exists."""
 
     namespace: Namespace

@@ -157,7 +157,7 @@ def _progress(
     container_id: str, report: Callable[[Message], None]
 ) -> Callable[[CompileProgress], None]:
     """Turn the compiler's ticks into one message a second."""
-    next_second = 0.0
+    next_second = 0.3  # what is quick needs no announcement
 
     def tick(progress: CompileProgress) -> None:
         nonlocal next_second

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import stat
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,8 @@ def remove_tree(path: Path) -> None:
 
 def _empty(top: int) -> None:
     """Empty a directory; those further down are first moved up into it, which keeps it flat."""
-    new_names = (f".removing-{secrets.token_hex(8)}-{number}" for number in itertools.count())
+    unique = os.urandom(8).hex()
+    new_names = (f".removing-{unique}-{number}" for number in itertools.count())
     pending = []
     for name in os.listdir(top):
         if _is_directory_after_unlink(name, top):

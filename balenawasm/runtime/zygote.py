@@ -22,7 +22,6 @@ import select
 import signal
 import socket
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -232,7 +231,7 @@ class Zygote:
             close_other_fds({channel.fileno()})
             code = run_next(self._home, self._machine, channel)
         except BaseException:  # the child of a fork must never unwind into the parent's stack
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -260,7 +259,7 @@ def run_next(home: Home, machine: Machine, channel: Channel) -> int:
         return 0
     message, listeners = received
     if not isinstance(message, control.Start):
-        raise control.ControlError(f"{message.type} is not for a waiting runner")
+        raise control.ControlError(f"{type(message).__name__} is not for a waiting runner")
     paths = home.container(message.id)
     try:
         bundle = read_bundle(paths.bundle)

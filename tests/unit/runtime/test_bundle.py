@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,7 +92,7 @@ def test_wrong_documents_are_refused_with_the_place(change: dict[str, object], p
 def test_a_root_mount_excludes_layers() -> None:
     root = Mount(kind=MountKind.BIND, source="/", target=b"/")
     with pytest.raises(BundleError, match="root already"):
-        dataclasses.replace(FULL, mounts=(root,)).check()
+        FULL._replace(mounts=(root,)).check()
 
 
 def test_no_json_and_deep_json_are_refused() -> None:

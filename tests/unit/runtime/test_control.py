@@ -41,7 +41,7 @@ MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: m.type)
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
 def test_messages_survive_the_channel(pair: Pair, message: control.Message) -> None:
     pair[0].send(message)
     assert pair[1].receive() == (message, [])
@@ -76,7 +76,7 @@ def test_a_nonblocking_channel_says_so(pair: Pair) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"x", b"[]", b"{}", b'{"type":"nothing"}', b'{"type":["start"]}', b'{"type":"start"}'],
+    [b"x", b"[]", b"{}", b'{"type":"nothing"}', b'{"type":["Start"]}', b'{"type":"Start"}'],
 )
 def test_what_is_no_message_is_refused_and_its_fds_closed(pair: Pair, data: bytes) -> None:
     reader, writer = os.pipe()
@@ -101,7 +101,7 @@ def test_too_many_fds_are_cut_and_refused(pair: Pair) -> None:
     with pytest.raises(control.ControlError, match="too large"):
         pair[0].send(control.Wait(), [0] * (control.MAX_FDS + 1))
     fds = [os.dup(0) for _ in range(control.MAX_FDS + 8)]
-    socket.send_fds(pair[0].socket, [b'{"type":"wait"}'], fds)
+    socket.send_fds(pair[0].socket, [b'{"type":"Wait"}'], fds)
     control.close_all(fds)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(control.ControlError, match="cut short"):
