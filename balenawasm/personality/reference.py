@@ -1,15 +1,11 @@
 """The reference of system calls, written from their tables: docs/syscalls.md.
 
-`python -m balenawasm.personality.reference > docs/syscalls.md` renews it; a test compares.
+`scripts/write-syscalls` renews it; a test compares.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
-
-from balenawasm.personality.preview1 import TABLE
-from balenawasm.wasi.signatures import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +16,7 @@ _HEAD: Final = """\
 # System calls
 
 What guests can import, by import module. Written from the tables in `balenawasm/personality` by
-`python -m balenawasm.personality.reference`; do not edit.
+`scripts/write-syscalls`; do not edit.
 
 Common to all: a pointer outside the guest's memory is EFAULT, and then nothing was done; an fd that
 is not open is EBADF; an fd without the right a call needs is ENOTCAPABLE; unknown flags are EINVAL.
@@ -41,7 +37,3 @@ def markdown(tables: Mapping[str, Mapping[str, Syscall]]) -> str:
             f"| `{name}` | {table[name].support} | {table[name].note} |\n" for name in sorted(table)
         )
     return "".join(parts)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(markdown({MODULE: TABLE}))

@@ -38,18 +38,21 @@ class Description:
         self.node = node
         self.flags = flags
         self._references = 0
+        self._closed = False
         self._listing: list[DirEntry] | None = None
 
     def retain(self) -> None:
-        """Count one more fd."""
+        """Count one more fd: EBADF when the last one has closed it meanwhile."""
         with _count_lock:
+            if self._closed:
+                raise GuestError(Errno.EBADF)
             self._references += 1
 
     def release(self) -> None:
         """Count one fd less; the last one closes."""
         with _count_lock:
             self._references -= 1
-            last = self._references == 0
+            last = self._closed = self._references == 0
         if last:
             self.close()
 

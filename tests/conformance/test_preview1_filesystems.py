@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -298,10 +299,7 @@ def test_large_offsets(guest: Guest) -> None:
     for offset in ((1 << 63) - 1, (1 << 63) - 2):
         assert errno(guest.write, fd, b"xyz", offset) in refusals
         assert errno(guest.call, "fd_allocate", fd, offset, 10) in refusals
-    try:
+    with contextlib.suppress(CallError):
         guest.seek(fd, (1 << 63) - 1)
-    except CallError as error:
-        assert error.errno in refusals
-    else:
         assert errno(guest.write, fd, b"xyz") in refusals
     assert guest.stat(fd).size == 0

@@ -94,7 +94,7 @@ def test_renumber_moves_and_closes() -> None:
     assert table.get(1) is first
     assert errno_of(table.renumber, 1, 0) == Errno.EBADF
     assert errno_of(table.renumber, 0, 1) == Errno.EBADF
-    assert table.add(second) == 0
+    assert table.add(entry()[0]) == 0
 
 
 def test_close_all_survives_one_that_cannot_be_closed() -> None:
@@ -153,3 +153,15 @@ def test_require() -> None:
     one.require(w.FD_READ)
     assert errno_of(one.require, w.FD_READ | w.FD_WRITE) == Errno.ENOTCAPABLE
     assert errno_of(one.directory) == Errno.ENOTDIR
+
+
+def test_what_is_closed_comes_not_back() -> None:
+    """Another process may look while the owner closes: it must not get a dead host fd."""
+    table = FdTable(8)
+    one, description = entry()
+    table.add(one)
+    found = table.entries()[0]
+    table.remove(0)
+    assert errno_of(table.add, found.shared()) == Errno.EBADF
+    assert errno_of(table.put, 1, found.shared()) == Errno.EBADF
+    assert (len(table), description.closed) == (0, 1)

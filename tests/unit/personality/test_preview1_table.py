@@ -37,7 +37,7 @@ def test_a_name_is_defined_once() -> None:
 
 def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text() == markdown({"wasi_snapshot_preview1": TABLE}), (
-        "run: python -m balenawasm.personality.reference > docs/syscalls.md"
+        "run: .venv/bin/python scripts/write-syscalls"
     )
 
 
