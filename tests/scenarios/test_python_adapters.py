@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,14 +15,7 @@ from tests.scenarios.python_guest import Container
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-@pytest.fixture(scope="session")
-def python_wasm() -> Path:
-    path = os.environ.get("BALENAWASM_TEST_PYTHON_WASM")
-    if not path:
-        pytest.skip("BALENAWASM_TEST_PYTHON_WASM does not name a python.wasm")
-    return Path(path)
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +78,14 @@ def test_environment_of_the_user_does_not_lose_the_adapters(container) -> None:
     (web.app / "p.py").write_text("import socket; print(socket.gethostname())\n")
     assert web.start("p.py", environment=(b"PYTHONPATH=/app",)).finish() == "mine\nweb\n"
     assert web.start("-I", "p.py").finish() == "web\n"
+
+
+def test_the_working_directory_can_be_changed(container) -> None:
+    printed = container().run(
+        "import os\nos.mkdir('d')\nos.chdir('d')\nos.chdir('..')\n"
+        "print(os.getcwd(), sorted(os.listdir()))\n"
+    )
+    assert printed == "/app ['d', 'program.py']\n"
 
 
 def test_sockets(container) -> None:
@@ -333,6 +332,63 @@ with Server(("", 8000), Handler) as server:
         client.sendall(b"again\n")
         assert client.recv(100) == b"AGAIN\n"
         client.close()
+
+
+def test_a_stuck_conversation_gives_way(container) -> None:
+    web = container(publish=True)
+    web.serve(
+        """
+import socketserver
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        print("begins")
+        for line in self.rfile:
+            self.wfile.write(line.upper())
+server = socketserver.ThreadingTCPServer(("", 8000), Handler)
+import balenawasm_adapters.server_turns
+balenawasm_adapters.server_turns.PATIENCE = 0.1
+print("ready")
+server.serve_forever()
+""",
+        "ready",
+    )
+    address = ("127.0.0.1", web.port)
+    with (
+        socket.create_connection(address, timeout=30) as below,
+        socket.create_connection(address, timeout=30) as above,
+    ):
+        above.sendall(b"x\n")
+        assert above.recv(10) == b"X\n"
+        below.sendall(b"y\n")
+        assert below.recv(10) == b"Y\n"
+        assert above.recv(10) == b""
+
+
+def test_a_slow_reader_keeps_nobody_waiting(container) -> None:
+    web = container(publish=True)
+    source = THREADING.replace(
+        "body = (self", "body = b'x' * 5_000_000 if '/big' in self.path else (self"
+    )
+    guest = web.serve(source + "\nprint('stopped')", "ready", "-p", "8000")
+    with socket.create_connection(("127.0.0.1", web.port), timeout=30) as slow:
+        slow.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        assert slow.recv(1)
+        assert fetch(web.port, "/small") == (200, "/small ")
+        received = 1
+        while data := slow.recv(1 << 20):
+            received += len(data)
+    assert received > 5_000_000
+    assert "stopped" not in guest.output
+
+
+def test_a_handler_may_stop_its_server(container) -> None:
+    web = container(publish=True)
+    source = THREADING.replace(
+        "self.wfile.write(body)", "self.wfile.write(body); self.server.shutdown()"
+    )
+    guest = web.serve(source + "\nprint('stopped')", "ready", "-p", "8000")
+    assert fetch(web.port, "/") == (200, "/ ")
+    assert guest.finish().endswith("stopped\n")
 
 
 def test_services_reach_each_other_by_name(container) -> None:
