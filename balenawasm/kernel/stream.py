@@ -5,10 +5,10 @@ Every read and write is tried first; what would block waits through the process,
 interrupts it. A blocking write writes everything, as on Unix, unless it fails half-way: then it
 answers what it wrote.
 
-An fd we own is set non-blocking. One that we inherited is not, for O_NONBLOCK belongs to the open
-file of the host and would change it for the shell that gave it to us: there we ask poll first, and
-write no more at once than poll promises. (Two guests that read one inherited fd may then steal from
-each other; the loser blocks in the host until more comes.)
+A host fd of our own is set non-blocking. One whose open file the host shares with us is not, for
+O_NONBLOCK belongs to the open file and would change it for the shell that gave it to us: there we
+ask poll first, and write no more at once than poll promises. (Two guests that read one shared fd
+may then steal from each other; the loser blocks in the host until more comes.)
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ class Stream(Description):
         *,
         filetype: Filetype = Filetype.UNKNOWN,
         owned: bool = True,
+        shared: bool = False,
         readable: bool = True,
         writable: bool = True,
         seekable: bool = False,
         node: Node | None = None,
         flags: int = 0,
     ) -> None:
+        """`owned`: close the fd at the end. `shared`: the host has its open file too."""
         super().__init__(node, flags)
         self.host_fd = fd
         self.filetype = filetype
@@ -58,8 +60,8 @@ class Stream(Description):
         self.seekable = seekable
         self.ino = next(_inodes)
         self._owned = owned
-        self._polite = not owned and not seekable
-        if owned and not seekable:
+        self._polite = shared and not seekable
+        if not shared and not seekable:
             os.set_blocking(fd, False)
 
     @classmethod
@@ -76,6 +78,7 @@ class Stream(Description):
             fd,
             filetype=filetype,
             owned=owned,
+            shared=True,
             readable=access & os.O_ACCMODE != os.O_WRONLY,
             writable=access & os.O_ACCMODE != os.O_RDONLY,
             seekable=stat_mode.S_ISREG(mode) or device,

@@ -128,14 +128,18 @@ def test_nonblocking(process: Process, any_pipe: tuple[Stream, Stream]) -> None:
     assert os.read(reading.host_fd, 10) == bytes(10)
 
 
-def test_the_host_keeps_its_own_blocking_mode() -> None:
+@pytest.mark.parametrize("owned", [True, False])
+def test_the_host_keeps_its_own_blocking_mode(owned: bool) -> None:
     reading, writing = os.pipe()
-    try:
-        Stream.inherited(reading).set_flags(NONBLOCK)
-        assert os.get_blocking(reading)
-    finally:
+    stream = Stream.inherited(reading, owned=owned)
+    stream.set_flags(NONBLOCK)
+    assert os.get_blocking(reading)
+    stream.close()
+    if not owned:
         os.close(reading)
-        os.close(writing)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(reading)
+    os.close(writing)
 
 
 def test_end_of_file_and_broken_pipe(process: Process) -> None:
