@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from balenawasm.disk.entry import Entry
 from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
+from balenawasm.layer.changes import change_entries
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.image import ImageFs
 from balenawasm.vfs.filesystems.overlay import Overlay
@@ -231,6 +232,10 @@ def seeded_image() -> Ext4Image:
     for name, data in ((b"a/c", b"ac"), (b"a/b/a", b"aba"), (b"b", b"b")):
         entries.append(Entry(path=DEPTH + name, mode=file, source=data))
     entries.append(Entry(path=DEPTH + b"c", mode=link, target=b"a/b"))
+    return _image(entries)
+
+
+def _image(entries) -> Ext4Image:
     with tempfile.TemporaryFile() as out:
         write_image(entries, out)
         out.seek(0)
@@ -306,7 +311,22 @@ def _make(kind, scratch):
 
 
 def _check_found_again(kind, scratch, linux) -> None:
-    """A new overlay over the same upper directory shows the same."""
+    """A new overlay over the same upper directory shows the same, and so does one over it as a
+    layer.
+    """
     lowers = [ImageFs(IMAGE, "sha256:x").root] if kind == "overlay" else []
-    again = Ours(Overlay(lowers, Path(scratch, "ours", "upper"), durable=False).root)
+    upper = Path(scratch, "ours", "upper")
+    again = Ours(Overlay(lowers, upper, durable=False).root)
     assert snapshot(again) == snapshot(linux)
+    if upper.exists():
+        layer = ImageFs(_image(change_entries(upper)), "sha256:y").root
+        as_layer = Ours(Overlay([layer, *lowers], Path(scratch, "other")).root)
+        assert _without_links(snapshot(as_layer)) == _without_links(snapshot(linux))
+
+
+def _without_links(found):
+    """The same without link counts: a layer cannot be linked with the one below it."""
+    return {
+        path: what[0] if isinstance(what, tuple) and isinstance(what[1], tuple) else what
+        for path, what in found.items()
+    }
