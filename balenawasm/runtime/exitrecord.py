@@ -50,7 +50,7 @@ def describe(outcome: Outcome) -> str:
     if isinstance(outcome, Signaled):
         return f"killed by {signal_name(outcome.signo)}"
     assert isinstance(outcome, Trapped)  # noqa: S101 - there are no other outcomes
-    return outcome.message
+    return outcome.message.partition("\n")[0]
 
 
 def signal_name(number: int) -> str:

@@ -5,6 +5,7 @@ that a fork has no fds but its own.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -31,18 +32,29 @@ def set_name(name: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
+def open_fds() -> frozenset[int]:
+    """The fds this process has open."""
+    names = os.listdir("/proc/self/fd")  # noqa: PTH208 - names are all that is needed
+    # One of them was the listing's own, which is closed by now.
+    return frozenset(fd for fd in map(int, names) if _is_open(fd))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
+
+
 def close_other_fds(keep: Collection[int]) -> None:
     """Close every fd but the standard streams and those in `keep`.
 
     The caller has closed the Python objects it knows of; this is for those it does not know of.
     """
-    low = _FIRST_FD
-    for fd in sorted(keep):
-        if fd >= low:
-            os.closerange(low, fd)
-            low = fd + 1
-    highest = max((int(name) for name in os.listdir("/proc/self/fd")), default=low)  # noqa: PTH208
-    os.closerange(low, highest + 1)
+    for fd in open_fds() - set(keep):
+        if fd >= _FIRST_FD:
+            os.close(fd)
 
 
 def thread_count() -> int:

@@ -7,9 +7,9 @@ kept forked ahead, so that a start costs no fork), Kill ends one. It reports wha
 and, once a runner's process is gone, Exited. Runners of modules that were used before start with
 the native code already mapped.
 
-Invariants: exactly one thread, or no fork; a runner has the zygote's standard streams and its own
-channel, no other fd; when the supervisor's end of the channel closes, or the zygote dies, every
-runner is killed. Guests' data never comes here.
+Invariants: exactly one thread, or no fork; a runner has the zygote's standard streams, its own
+channel and the engine's fds, no other; when the supervisor's end of the channel closes, or the
+zygote dies, every runner is killed. Guests' data never comes here.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from balenawasm.runtime.home import Home
 from balenawasm.runtime.hostprocess import (
     close_other_fds,
     die_with_parent,
+    open_fds,
     set_name,
     thread_count,
 )
@@ -60,6 +61,7 @@ class _Runner:
         self.channel = channel
         self.id = ""
         self.failed = False
+        self.stale = False
 
     def kill(self) -> None:
         """End it at once; it stays to be reaped."""
@@ -78,9 +80,13 @@ class Zygote:
     def __init__(self, home: Home, supervisor: Channel) -> None:
         self._home = home
         self._supervisor = supervisor
+        before = open_fds()
         self._machine = new_machine(home)
+        self._engine_fds = open_fds() - before
+        """Fds that the engine keeps, for instance to map a module's data anew for each guest."""
         self._runners: dict[int, _Runner] = {}
         self._spare: _Runner | None = None
+        self._forks_ahead = True
         self._poll = select.poll()
         self._poll.register(supervisor, select.POLLIN)
         self._to_load: set[str] = set()
@@ -98,7 +104,7 @@ class Zygote:
 
     def _serve_events(self) -> bool:
         """Wait for something and handle it; False when the supervisor is gone."""
-        busy = self._spare is None or bool(self._to_load)
+        busy = (self._spare is None and self._forks_ahead) or bool(self._to_load)
         events = self._poll.poll(_QUIET_MS if busy else None)
         if not events:
             self._prepare()
@@ -129,6 +135,7 @@ class Zygote:
 
     def _start(self, message: control.Start, fds: Sequence[int]) -> None:
         runner, self._spare = self._spare or self._fork(), None
+        self._forks_ahead = True
         runner.id = message.id
         try:
             runner.channel.send(message, fds)
@@ -147,6 +154,8 @@ class Zygote:
         self._forget(runner)
         if runner is self._spare:
             self._spare = None
+            # One that failed by itself must not be replaced at once, for ever.
+            self._forks_ahead = runner.stale
         elif not runner.failed:
             self._supervisor.send(self._how_it_ended(runner, status))
 
@@ -193,12 +202,15 @@ class Zygote:
             self._loaded.add(identity)
             # Loading needs no content: the cache knows the module by its identity. If it has been
             # swept from the cache, the next runner compiles it as it would have anyway.
+            before = open_fds()
             with contextlib.suppress(BalenaWasmError):
                 self._machine.load(Content(identity, memoryview(b"")))
                 gc.freeze()
                 if self._spare is not None:
+                    self._spare.stale = True
                     self._spare.kill()
-        elif self._spare is None:
+            self._engine_fds |= open_fds() - before
+        elif self._spare is None and self._forks_ahead:
             self._spare = self._fork()
 
     def _fork(self) -> _Runner:
@@ -228,7 +240,7 @@ class Zygote:
             self._supervisor.close()
             for runner in set(self._runners.values()):
                 runner.close()
-            close_other_fds({channel.fileno()})
+            close_other_fds({channel.fileno(), *self._engine_fds})
             code = run_next(self._home, self._machine, channel)
         except BaseException:  # the child of a fork must never unwind into the parent's stack
             sys.excepthook(*sys.exc_info())

@@ -38,9 +38,10 @@ def test_a_tree_deeper_than_any_path(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     fd = os.open(tree, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("deep", dir_fd=fd)
-        next_fd = os.open("deep", os.O_RDONLY, dir_fd=fd)
+    name = "deep" * 50
+    for _ in range(60):
+        os.mkdir(name, dir_fd=fd)
+        next_fd = os.open(name, os.O_RDONLY, dir_fd=fd)
         os.close(fd)
         fd = next_fd
     os.close(fd)
