@@ -101,7 +101,8 @@ def entry_of(host_path: Path, path: bytes, status: os.stat_result) -> Entry:
     if kind == stat.S_IFDIR:
         return Entry(path=path, mode=status.st_mode, mtime_ns=status.st_mtime_ns)
     if kind == stat.S_IFLNK:
-        target = os.fsencode(host_path.readlink())
+        # Path.readlink would tidy the text: `./a/` is to stay `./a/`.
+        target = os.readlink(os.fsencode(host_path))  # noqa: PTH115
         return Entry(
             path=path,
             mode=stat.S_IFLNK | 0o777,

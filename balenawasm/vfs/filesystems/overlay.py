@@ -262,12 +262,16 @@ class OverlayDirectory(Node):
 
     def folder(self) -> HostFolder:
         """The directory's part in the upper directory, which it has."""
-        way: list[bytes] = []
+        return self.fs.upper.folder(self, self._way)
+
+    def _way(self) -> list[bytes]:
+        names: list[bytes] = []
         here = self
         while here.parent is not None:
-            way.append(here.name)
+            names.append(here.name)
             here = here.parent
-        return self.fs.upper.folder(self, reversed(way))
+        names.reverse()
+        return names
 
     def upper_names(self) -> UpperNames:
         """What the upper part holds."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,7 +34,7 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from balenawasm.vfs.node import Node
 
@@ -63,7 +62,7 @@ class Upper:
         self._root = as_folder(where) if not isinstance(where, Path) else None
         self._folders: OrderedDict[Hashable, HostFolder] = OrderedDict()
         self._numbers = itertools.count()
-        self._session = secrets.token_hex(4)
+        self._session = os.urandom(4).hex()
         if self._path is not None and self._path.is_dir():
             self.make()
 
@@ -86,19 +85,20 @@ class Upper:
                 self._path.mkdir(parents=True, exist_ok=True)
                 self._root = as_folder(HostDirectory(self._path).root)
 
-    def folder(self, key: Hashable, way: Iterable[bytes]) -> HostFolder:
-        """Return the directory that `way` leads to from the root; `key` finds it again until it is
-        dropped.
+    def folder(self, key: Hashable, way: Callable[[], Iterable[bytes]]) -> HostFolder:
+        """Return the directory that `way()` leads to from the root.
+
+        `key` finds it again until it is dropped; what is above it may be renamed meanwhile.
         """
         folder = self._folders.get(key)
         if folder is None:
             folder = self.root
-            for name in way:
+            for name in way():
                 folder = as_folder(folder.child(name))
-        self._folders[key] = folder
+            self._folders[key] = folder
+            if len(self._folders) > KEPT_FOLDERS:
+                self._folders.popitem(last=False)
         self._folders.move_to_end(key)
-        if len(self._folders) > KEPT_FOLDERS:
-            self._folders.popitem(last=False)
         return folder
 
     def drop(self, key: Hashable) -> None:

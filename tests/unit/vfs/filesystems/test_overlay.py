@@ -14,6 +14,7 @@ import pytest
 from balenawasm.disk.entry import Entry
 from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
+from balenawasm.layer.changes import change_entries
 from balenawasm.layer.whiteout import OPAQUE_VALUE, OPAQUE_XATTR, whiteout_entry
 from balenawasm.vfs.filesystems import overlay_rename
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
@@ -373,6 +374,20 @@ def test_no_layers_at_all(upper) -> None:
     assert names(root) == set()
     root.create(b"f")
     assert root.stat().mode & 0o700 == 0o700
+
+
+def test_the_upper_directory_as_a_layer(upper) -> None:
+    low = layer(folder(b"d"), file(b"d/f"), file(b"gone"))
+    root = Overlay([low], upper).root
+    at(root, b"d").symlink(b"link", b".//d/../f/")
+    root.unlink(b"gone")
+    out = io.BytesIO()
+    write_image(change_entries(upper), out)
+    top = ImageFs(Ext4Image(out.getvalue()), "sha256:y").root
+    again = Overlay([top, low], upper.parent / "other").root
+    assert at(again, b"d/link").readlink(NOBODY) == b".//d/../f/"
+    assert names(again) == {b"d"}
+    assert names(at(again, b"d")) == {b"f", b"link"}
 
 
 # Renaming.
