@@ -33,7 +33,8 @@ class CurrentContainer:
 
     `wanted` is False after the user stopped the service. `may_start` says that, if process 1 is to
     run, it may do so now: the container is new, or its restart policy says so and the backoff is
-    over. `exit_code` is that of the last run that ended.
+    over; `restarts_later` that it has ended and its backoff still runs. `exit_code` is that of the
+    last run that ended.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CurrentContainer:
     depends_on: tuple[str, ...] = ()
     wanted: bool = True
     may_start: bool = True
+    restarts_later: bool = False
     exit_code: int | None = None
 
 

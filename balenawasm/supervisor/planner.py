@@ -7,7 +7,7 @@ can be now: everything runs, has ended for good, was stopped by the user, or wai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.supervisor.current_state import Phase
 from balenawasm.supervisor.steps import (
@@ -45,6 +45,61 @@ def plan(
         *_groundwork(current, target),
         *_removals(current, target),
         *(step for service in target.services for step in _service(current, target, service)),
+    )
+
+
+class Held(NamedTuple):
+    """A service that would start now, were it not for a dependency; `hopeless`: for ever."""
+
+    service: str
+    dependency: str
+    hopeless: bool
+
+
+def held_back(current: CurrentProject, target: ProjectTarget | None) -> tuple[Held, ...]:
+    """Return the services that wait for another one to complete.
+
+    While there are any, an empty plan is not the end: something will happen by itself, unless the
+    one they wait for has ended for good without success.
+    """
+    if target is None:
+        return ()
+    held = []
+    for service in target.services:
+        container = _container_of(current, service)
+        if container is None or not _would_start(container):
+            continue
+        for dependency in service.depends_on:
+            if not _satisfied(current, target, dependency):
+                other = _container_of(current, target.service(dependency.service))
+                held.append(Held(service.name, dependency.service, _is_over(other)))
+    return tuple(held)
+
+
+def _would_start(container: CurrentContainer) -> bool:
+    return container.wanted and container.may_start and container.phase in _IDLE
+
+
+def _is_over(container: CurrentContainer | None) -> bool:
+    """Whether a container does not run and will not run again by itself."""
+    if container is None or container.phase not in _IDLE:
+        return False
+    return not container.wanted or not (container.may_start or container.restarts_later)
+
+
+def _container_of(
+    current: CurrentProject, service: ServiceTarget | None
+) -> CurrentContainer | None:
+    """The container that was made from this very target, if it is there."""
+    if service is None:
+        return None
+    return next(
+        (
+            container
+            for container in current.containers
+            if container.service == service.name and container.identity == service.identity
+        ),
+        None,
     )
 
 
@@ -125,12 +180,12 @@ def _service(
         return ()
     if not container.wanted:
         return _stopped(current, container)
-    if container.phase not in _IDLE or not container.may_start:
+    if not _would_start(container):
         return ()
     if not all(_satisfied(current, target, dependency) for dependency in service.depends_on):
         return ()
     if current.open_ports.get(service.name, ()) != service.ports:
-        return () if _held(current, service) else (OpenPorts(service.name, service.ports),)
+        return () if _port_is_taken(current, service) else (OpenPorts(service.name, service.ports),)
     return (Start(service.name, container.id),)
 
 
@@ -143,7 +198,7 @@ def _stopped(current: CurrentProject, container: CurrentContainer) -> tuple[Step
     return ()
 
 
-def _held(current: CurrentProject, service: ServiceTarget) -> bool:
+def _port_is_taken(current: CurrentProject, service: ServiceTarget) -> bool:
     """Whether another service still holds one of the ports, which it is about to give up."""
     wanted = {port.host_port for port in service.ports if port.host_port}
     return any(
@@ -156,14 +211,10 @@ def _held(current: CurrentProject, service: ServiceTarget) -> bool:
 
 def _satisfied(current: CurrentProject, target: ProjectTarget, dependency: Dependency) -> bool:
     """Whether a service has come as far as another one waits for."""
-    service = target.service(dependency.service)
-    for container in current.containers:
-        if service is None or container.service != service.name:
-            continue
-        if container.identity != service.identity:
-            return False
-        if dependency.condition is Condition.COMPLETED:
-            return container.phase is Phase.EXITED and container.exit_code == 0
-        # Started once is started: a dependency that has ended or crashes does not hold others back.
-        return container.phase in (Phase.RUNNING, Phase.EXITED)
-    return False
+    container = _container_of(current, target.service(dependency.service))
+    if container is None:
+        return False
+    if dependency.condition is Condition.COMPLETED:
+        return container.phase is Phase.EXITED and container.exit_code == 0
+    # Started once is started: a dependency that has ended or crashes does not hold others back.
+    return container.phase in (Phase.RUNNING, Phase.EXITED)

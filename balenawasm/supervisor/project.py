@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
 from balenawasm.supervisor.executors import Executors, StepError
-from balenawasm.supervisor.planner import plan
+from balenawasm.supervisor.planner import Held, held_back, plan
 from balenawasm.supervisor.project_state import ContainerState, ProjectState
 from balenawasm.supervisor.record import ProjectFiles
 from balenawasm.supervisor.restart import FIRST_DELAY, LONGEST_DELAY
@@ -104,13 +104,13 @@ class Project:
         """Plan and carry out until the project is gone or the supervisor ends."""
         while not self.gone:
             self._changed.clear()
-            steps = plan(self.state.observe(), self.target, purge=self._purge)
-            for step in steps:
+            current = self.state.observe()
+            for step in plan(current, self.target, purge=self._purge):
                 if step.subject not in self._tasks and not self._blocked(step):
                     task = asyncio.get_running_loop().create_task(self._take(step))
                     self._tasks[step.subject] = task
             if not self._tasks:
-                self._settled.set()
+                self._settle(held_back(current, self.target))
             await self._changed.wait()
         self._settled.set()
 
@@ -309,6 +309,18 @@ class Project:
             self._progress = None
         if self._failure is not None:
             raise self._failure
+
+    def _settle(self, held: tuple[Held, ...]) -> None:
+        """There is nothing to do: whoever waits for the target may go on, unless time will help."""
+        hopeless = next((one for one in held if one.hopeless), None)
+        if hopeless is not None and self._failure is None:
+            self._failure = StepError(
+                f"service {hopeless.service} waits for {hopeless.dependency} to complete,"
+                " which has ended without success",
+                hint=f"`balenawasm logs {hopeless.dependency}` shows what it wrote",
+            )
+        if hopeless is not None or not held:
+            self._settled.set()
 
     def _check_there(self) -> None:
         """An operation waited while another one took the project down."""

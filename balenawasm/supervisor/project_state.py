@@ -188,6 +188,7 @@ class ProjectState:
                     depends_on=one.depends_on,
                     wanted=one.wanted,
                     may_start=one.may_start,
+                    restarts_later=one.restart_timer is not None,
                     exit_code=one.exit_code,
                 )
                 for one in self.containers.values()

@@ -57,6 +57,7 @@ class Supervisor:
         self._tools = Tools(
             home, self._zygote, self.pool, Store(home.store).blobs.path, self._subnets
         )
+        self._had_project = False
         self._idle_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -77,7 +78,7 @@ class Supervisor:
                 continue
             self.projects[project.name] = project
             project.begin()
-        self.look_idle(IDLE_SECONDS)
+        self.look_idle()
 
     async def close(self) -> None:
         """Stop every container and the zygote; the targets stay for the next supervisor."""
@@ -85,8 +86,14 @@ class Supervisor:
         await self._zygote.close()
         self.pool.shutdown()
 
-    def look_idle(self, seconds: float = 0.0) -> None:
-        """Set `idle` after `seconds` unless there is a project or a request by then."""
+    def look_idle(self) -> None:
+        """Set `idle`, soon, unless there is a project or a request by then.
+
+        At once when the last project has just gone; otherwise whoever started us gets some time.
+        """
+        if self.projects or self.requests:
+            return
+        seconds = 0.0 if self._had_project else IDLE_SECONDS
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._check_idle)
@@ -157,6 +164,7 @@ class Supervisor:
         if project.gone and self.projects.get(project.name) is project:
             project.state.close()
             del self.projects[project.name]
+            self._had_project = True
 
     # The zygote.
 

@@ -22,11 +22,7 @@ from balenawasm.runtime.home import UnsafeNameError
 from balenawasm.supervisor.api.logs import stream_logs
 from balenawasm.supervisor.project import UnknownServiceError
 from balenawasm.supervisor.status import Ping, ProgressEvent, ProjectStatus
-from balenawasm.supervisor.supervisor import (
-    IDLE_SECONDS,
-    UnknownContainerError,
-    UnknownProjectError,
-)
+from balenawasm.supervisor.supervisor import UnknownContainerError, UnknownProjectError
 from balenawasm.supervisor.target_state import ProjectTarget, TargetStateError
 
 if TYPE_CHECKING:
@@ -79,8 +75,7 @@ class Api:
             return await handler(request)
         finally:
             self._supervisor.requests -= 1
-            if not self._supervisor.requests and not self._supervisor.projects:
-                self._supervisor.look_idle(0.0 if request.method != "GET" else IDLE_SECONDS)
+            self._supervisor.look_idle()
 
     async def _ping(self, _request: web.Request) -> web.Response:
         ping = Ping(version=_version(), pid=os.getpid(), home=str(self._supervisor.home.root))
