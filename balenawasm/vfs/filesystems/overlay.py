@@ -24,11 +24,12 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from balenawasm.layer.whiteout import OPAQUE_VALUE, OPAQUE_XATTR, WHITEOUT_RDEV, is_reserved_name
+from balenawasm.layer.whiteout import is_reserved_name
 from balenawasm.vfs.directory import DirectoryDescription, open_directory
 from balenawasm.vfs.filesystems import upper as upper_files
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.copy_up import host_mode
+from balenawasm.vfs.filesystems.lowers import child_of, is_whiteout_node, showing
 from balenawasm.vfs.filesystems.overlay_file import OverlayFile
 from balenawasm.vfs.filesystems.overlay_rename import rename
 from balenawasm.vfs.filesystems.upper import Upper, UpperNames
@@ -68,7 +69,7 @@ class Overlay:
         present = self.upper.present
         if present and upper_files.is_opaque(self.upper.root):
             lowers = ()
-        self.root: Node = OverlayDirectory(self, None, b"", _cut(lowers), in_upper=present)
+        self.root: Node = OverlayDirectory(self, None, b"", showing(lowers), in_upper=present)
 
     def next_number(self) -> int:
         """Return an inode number never used before here."""
@@ -320,9 +321,9 @@ class OverlayDirectory(Node):
     def below(self, name: bytes) -> bool:
         """Tell whether a layer shows something of this name here."""
         for lower in self.lowers:
-            node = _lower_child(lower, name)
+            node = child_of(lower, name)
             if node is not None:
-                return not _is_whiteout(node)
+                return not is_whiteout_node(node)
         return False
 
     def hide_below(self, name: bytes) -> bool:
@@ -444,17 +445,17 @@ class OverlayDirectory(Node):
 
     def _lower_file(self, name: bytes) -> Node | None:
         for lower in self.lowers:
-            node = _lower_child(lower, name)
+            node = child_of(lower, name)
             if node is not None:
-                return None if _is_whiteout(node) else node
+                return None if is_whiteout_node(node) else node
         return None
 
     def _lower_directories(self, name: bytes) -> tuple[Node, ...]:
         """The layers' directories that show through `name`, down to the first thing that hides the
         rest.
         """
-        found = (_lower_child(lower, name) for lower in self.lowers)
-        return _cut([node for node in found if node is not None])
+        found = (child_of(lower, name) for lower in self.lowers)
+        return showing([node for node in found if node is not None])
 
 
 class OverlayDirectoryDescription(DirectoryDescription):
@@ -471,30 +472,3 @@ class OverlayDirectoryDescription(DirectoryDescription):
                 return
             folder = self._overlay.folder()
         folder.sync()
-
-
-def _lower_child(lower: Node, name: bytes) -> Node | None:
-    try:
-        return lower.lookup(NOBODY, name)
-    except GuestError as error:
-        if error.errno is Errno.ENOENT:
-            return None
-        raise
-
-
-def _is_whiteout(node: Node) -> bool:
-    return node.filetype is Filetype.CHARACTER_DEVICE and node.stat().rdev == WHITEOUT_RDEV
-
-
-def _cut(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """Return the directories at the top of `nodes`, up to the first opaque one or the first that is
-    no directory.
-    """
-    found: list[Node] = []
-    for node in nodes:
-        if node.filetype is not Filetype.DIRECTORY:
-            break
-        found.append(node)
-        if node.xattr(OPAQUE_XATTR) == OPAQUE_VALUE:
-            break
-    return tuple(found)
