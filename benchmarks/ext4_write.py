@@ -24,7 +24,7 @@ from pathlib import Path
 OURS = """
 import sys, time
 from pathlib import Path
-from balenawasm.layer.image_layer import write_layer
+from balenawasm.layer.image_writer import write_layer
 from balenawasm.layer.tree import tree_entries
 start = time.perf_counter()
 with open(sys.argv[2], "wb") as out:

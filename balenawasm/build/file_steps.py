@@ -28,7 +28,7 @@ from balenawasm.build.npm_source import (
 )
 from balenawasm.build.ownership import resolve_owner
 from balenawasm.disk.ext4.errors import ImageTooLargeError, InvalidEntryError, SourceReadError
-from balenawasm.layer.image_layer import write_layer
+from balenawasm.layer.image_writer import write_layer
 from balenawasm.oci.mediatypes import LAYER_MEDIA_TYPE
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ downloads' `lock`, the store's `index.lock`.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -144,8 +144,7 @@ def _build(
             latest=request.source_date_epoch,
         )
         built = _run_stages(plan, bench, request.build_args)
-        config = replace(
-            built.config,
+        config = built.config._replace(
             created=_created(request.source_date_epoch),
             labels={**built.config.labels, **request.labels},
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from balenawasm.balenafile.expand import StageScope
@@ -67,7 +66,7 @@ class StageBuild:
         labels = dict(base.config.labels)
         # It tells which recipe the base was built from, and this image is another one.
         labels.pop(RECIPE_DIGEST_LABEL, None)
-        self._config = replace(base.config, created=None, labels=labels)
+        self._config = base.config._replace(created=None, labels=labels)
         self._scope = StageScope(base.config.environment, global_values, build_args)
 
     def run(self, instruction: Instruction) -> StepResult:
@@ -81,7 +80,7 @@ class StageBuild:
         if result.layer is not None:
             self._layers.append(result.layer)
         entry = History(instruction_text(instruction), empty_layer=result.layer is None)
-        self._config = replace(self._config, history=(*self._config.history, entry))
+        self._config = self._config._replace(history=(*self._config.history, entry))
         return result
 
     def result(self) -> BuiltStage:
@@ -125,12 +124,12 @@ class StageBuild:
 
     def _workdir(self, workdir: Workdir) -> StepResult:
         path = absolute(workdir.path, self._config.working_dir)
-        self._config = replace(self._config, working_dir=path)
+        self._config = self._config._replace(working_dir=path)
         return self._files.workdir(self._layers, path)
 
     def _env(self, _: Env) -> StepResult:
         items = self._scope.environment.items()
-        self._config = replace(self._config, env=tuple(f"{name}={value}" for name, value in items))
+        self._config = self._config._replace(env=tuple(f"{name}={value}" for name, value in items))
         return StepResult()
 
     def _arg(self, _: Arg) -> StepResult:
@@ -138,31 +137,31 @@ class StageBuild:
 
     def _label(self, label: Label) -> StepResult:
         labels = {**self._config.labels, **dict(label.pairs)}
-        self._config = replace(self._config, labels=labels)
+        self._config = self._config._replace(labels=labels)
         return StepResult()
 
     def _expose(self, expose: Expose) -> StepResult:
         ports = {f"{port.number}/{port.protocol}" for port in expose.ports}
         exposed = tuple(sorted(ports.union(self._config.exposed_ports)))
-        self._config = replace(self._config, exposed_ports=exposed)
+        self._config = self._config._replace(exposed_ports=exposed)
         return StepResult()
 
     def _volume(self, volume: Volume) -> StepResult:
         paths = {absolute(path, "/") for path in volume.paths}
         volumes = tuple(sorted(paths.union(self._config.volumes)))
-        self._config = replace(self._config, volumes=volumes)
+        self._config = self._config._replace(volumes=volumes)
         return StepResult()
 
     def _cmd(self, cmd: Cmd) -> StepResult:
         self._has_cmd = True
-        self._config = replace(self._config, cmd=self._command(cmd))
+        self._config = self._config._replace(cmd=self._command(cmd))
         return StepResult()
 
     def _entrypoint(self, entrypoint: Entrypoint) -> StepResult:
         words = self._command(entrypoint)
         # An inherited CMD was written for the entry point that is now replaced (Docker's rule).
         cmd = self._config.cmd if self._has_cmd else ()
-        self._config = replace(self._config, entrypoint=words, cmd=cmd)
+        self._config = self._config._replace(entrypoint=words, cmd=cmd)
         return StepResult()
 
     def _command(self, command: Cmd | Entrypoint) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import click
 from balenawasm.cli.output import print_json, print_table, size_text
 from balenawasm.cli.state import open_home, open_store
 from balenawasm.errors import BalenaWasmError
-from balenawasm.layer.image_layer import check_layer
+from balenawasm.layer.image_writer import check_layer
 from balenawasm.oci.reference import Reference, parse_reference
 
 if TYPE_CHECKING:

@@ -11,18 +11,19 @@ import json
 import mmap
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import balenawasm
 from balenawasm.engine.library import EngineError
 from balenawasm.engine.program_file import InvalidModuleError, code_size
 from balenawasm.engine.traps import printable, summary
+
+if TYPE_CHECKING:
+    import subprocess
 
 _MODULE: Final = "balenawasm.engine.compile"
 _TICK_SECONDS: Final = 0.1
@@ -38,8 +39,7 @@ class CompileError(EngineError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class CompileProgress:
+class CompileProgress(NamedTuple):
     """How far one compilation is. `expected` is a guess in seconds, None while another process
     compiles.
     """
@@ -54,8 +54,7 @@ class CompileProgress:
 Progress = Callable[[CompileProgress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class NativeCode:
+class NativeCode(NamedTuple):
     """What the compiler wrote: bytes and their sha256 in hex."""
 
     size: int
@@ -70,6 +69,8 @@ def compile_module(
     Raises InvalidModuleError with the compiler's own words, CompileError, and OSError when the
     target cannot be written.
     """
+    import subprocess  # noqa: PLC0415 - nearly every start finds its native code
+
     command = [sys.executable, "-m", _MODULE, str(source), str(target), str(niceness)]
     process = subprocess.Popen(
         command,
@@ -93,6 +94,8 @@ def compile_module(
 def _watch(
     process: subprocess.Popen[bytes], name: str, source: int, progress: Progress
 ) -> tuple[bytes, bytes]:
+    import subprocess  # noqa: PLC0415 - as above
+
     size = os.fstat(source).st_size
     expected = _expected_seconds(source)
     started = time.monotonic()

@@ -18,7 +18,6 @@ import ctypes
 import functools
 import struct
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from balenawasm.engine.library import (
@@ -148,6 +147,8 @@ def _outcome_of(error: BaseException, name: str) -> Outcome:
     if isinstance(error, Killed):
         signaled: Signaled = current.process.outcome_of_kill()
         return signaled
+    import traceback  # noqa: PLC0415 - 2 ms of every start that only a bug is worth
+
     lines = "".join(traceback.format_exception(error))
     return Trapped(f"bug in the kernel, in {name}: {type(error).__name__}: {error}\n{lines}")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import time
-import traceback
 from typing import TYPE_CHECKING, Protocol
 
 from balenawasm.kernel.fd_table import FdEntry
@@ -151,6 +150,8 @@ class Kernel:
         try:
             self._executor.run(process, content)
         except BaseException as error:  # whatever it is, this thread serves the next guest too
+            import traceback  # noqa: PLC0415 - 2 ms of every start that only a bug is worth
+
             self.log(f"pid {process.pid}: kernel error\n{traceback.format_exc()}")
             process.finish(Trapped(f"kernel error: {type(error).__name__}"))
         finally:

@@ -7,8 +7,7 @@ number or `*`. A name's grant covers the addresses that a lookup of this very na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.errors import BalenaWasmError
 
@@ -28,8 +27,7 @@ class BadGrantError(BalenaWasmError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """One allowed destination; `host` in lower case or `*`, `port` 0 for every port."""
 
     host: str
@@ -54,8 +52,7 @@ def parse_grant(text: str) -> Grant:
     return Grant(host.lower(), int(port))
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundPolicy:
+class OutboundPolicy(NamedTuple):
     """All grants of a container; the default denies everything."""
 
     grants: tuple[Grant, ...] = ()

@@ -4,7 +4,7 @@ guards it.
 
 from __future__ import annotations
 
-import random
+import os
 from typing import Final
 
 from balenawasm.vfs.endpoint import ANY, LOOPBACK, Endpoint, is_loopback
@@ -42,7 +42,9 @@ class PortTable:
 
     def __init__(self) -> None:
         self._by_port: dict[int, list[Reservation]] = {}
-        self._next = random.randint(FIRST_EPHEMERAL, LAST_EPHEMERAL)  # noqa: S311 - no secret
+        self._next = FIRST_EPHEMERAL + int.from_bytes(os.urandom(4)) % (
+            LAST_EPHEMERAL - FIRST_EPHEMERAL + 1
+        )
 
     def reserve(self, endpoint: Endpoint, *, reuse: bool) -> Reservation:
         """Claim an endpoint; port 0 picks a free one. EADDRINUSE."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import socket
 from pathlib import Path
 from typing import Final
@@ -56,7 +55,7 @@ class SocketDirectory:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path
         self._fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._token = secrets.token_hex(4).encode()
+        self._token = os.urandom(4).hex().encode()
 
     def close(self) -> None:
         """Forget the directory; sockets in it live on."""

@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING
 
 from balenawasm.disk.entry import directory
 from balenawasm.layer.tree import UnreadableTreeError, entry_of, names_in
-from balenawasm.layer.whiteout import (
-    OPAQUE_MARKER,
-    hidden_name,
-    is_reserved_name,
-    opaque_entry,
-    whiteout_entry,
-)
+from balenawasm.layer.whiteout import OPAQUE_MARKER, hidden_name, is_reserved_name
+from balenawasm.layer.whiteout_entries import opaque_entry, whiteout_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Layer images as files: write one, open one for reading, check one.
+"""Layer images as files, opened for reading; `layer.image_writer` writes and checks them.
 
 A layer is an ext4 image that holds the difference to the layers below; docs/formats/layer.md is its
 description. Nothing here knows where layers are kept or what they are called: the store does.
@@ -8,24 +8,15 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from balenawasm.disk.ext4.check import Contents, check_image
 from balenawasm.disk.ext4.errors import CorruptImageError
 from balenawasm.disk.ext4.reader import Ext4Image
-from balenawasm.disk.ext4.writer import write_image
 from balenawasm.errors import BalenaWasmError
-from balenawasm.layer.tree import with_parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
-
-    from balenawasm.digest import Writable
-    from balenawasm.disk.entry import Entry
-
-LABEL: Final = b"balenawasm-layer"
 
 
 class LayerError(BalenaWasmError):
@@ -60,14 +51,6 @@ class LayerImage:
         self.close()
 
 
-def write_layer(entries: Iterable[Entry], out: Writable) -> None:
-    """Write a layer of these entries, in any order; missing parents get the plainest attributes.
-
-    Raises what `disk.ext4.writer.write_image` raises.
-    """
-    write_image(with_parents(entries), out, label=LABEL)
-
-
 def open_layer(path: Path) -> LayerImage:
     """Map a layer's file for reading; LayerError when it is missing, empty or no ext4 image."""
     try:
@@ -85,12 +68,3 @@ def open_layer(path: Path) -> LayerImage:
     except CorruptImageError as error:
         mapping.close()
         raise LayerError(f"{path}: {error.message}", hint=error.hint) from error
-
-
-def check_layer(path: Path) -> Contents:
-    """Read all of a layer but files' content; LayerError names the first fault and its place."""
-    with open_layer(path) as layer:
-        try:
-            return check_image(layer.image)
-        except CorruptImageError as error:
-            raise LayerError(f"{path}: {error.message}", hint=error.hint) from error

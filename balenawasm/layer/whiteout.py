@@ -11,10 +11,7 @@ opaque directory. `layer.changes` turns the second into the first.
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-
-from balenawasm.disk.entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,16 +34,6 @@ def is_whiteout(mode: int, rdev: tuple[int, int]) -> bool:
 def is_opaque(xattrs: Mapping[bytes, bytes]) -> bool:
     """Tell whether a directory with these attributes hides the directories below it."""
     return xattrs.get(OPAQUE_XATTR) == OPAQUE_VALUE
-
-
-def whiteout_entry(path: bytes) -> Entry:
-    """Return the entry that removes `path`; it has no attributes, so that it is always the same."""
-    return Entry(path=path, mode=stat.S_IFCHR, rdev=WHITEOUT_RDEV)
-
-
-def opaque_entry(directory: Entry) -> Entry:
-    """Return the same directory, made opaque."""
-    return replace(directory, xattrs={**directory.xattrs, OPAQUE_XATTR: OPAQUE_VALUE})
 
 
 def marker_name(name: bytes) -> bytes:

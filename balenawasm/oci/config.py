@@ -5,8 +5,8 @@ Which members are used, and that members without content are not written: docs/f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.oci.document import Fields, Json, canonical_json, parse_object, without_empty
@@ -16,16 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """One instruction of the recipe; `empty_layer` when it made no layer."""
 
     created_by: str
     empty_layer: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageConfig:
+class ImageConfig(NamedTuple):
     """The defaults of a container. Empty tuples and strings mean that nothing is set."""
 
     architecture: str = ARCHITECTURE
@@ -37,7 +35,7 @@ class ImageConfig:
     working_dir: str = ""
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
     user: str = ""
     stop_signal: str = ""
     diff_ids: tuple[Digest, ...] = ()

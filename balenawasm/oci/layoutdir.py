@@ -5,7 +5,7 @@ Pure format, no I/O: `balenawasm.store` reads, locks and replaces the files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import InvalidDocumentError, canonical_json, parse_object
@@ -36,8 +36,7 @@ def check_layout(data: bytes, where: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """`index.json`: descriptors of manifests, with their names as annotations or nameless."""
 
     manifests: tuple[Descriptor, ...] = ()
@@ -78,7 +77,7 @@ class Index:
             if (ref_name(item), item.digest) != (None, descriptor.digest)
             and (name is None or ref_name(item) != name)
         ]
-        added = replace(descriptor, annotations=annotations)
+        added = descriptor._replace(annotations=annotations)
         return Index(tuple(sorted([*kept, added], key=_order)))
 
     def without(self, entry: Descriptor) -> Index:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import (
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 _MAXIMUM_LAYERS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The parts of one image; `layers[0]` is the lowest."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = MappingProxyType({})
 
     def to_json(self) -> bytes:
         """Return the canonical bytes."""

@@ -7,7 +7,7 @@ no registry is assumed where none is written.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.errors import UsageError
@@ -25,8 +25,7 @@ class InvalidReferenceError(UsageError):
     """A string is not an image reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A parsed reference; `tag` is None only when the digest alone says which image is meant."""
 
     registry: str | None

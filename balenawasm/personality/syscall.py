@@ -11,8 +11,7 @@ to end the guest; any other exception is a bug and ends the guest too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from balenawasm.wasi.signatures import SIGNATURES
 
@@ -20,8 +19,7 @@ Handler = Callable[..., int]
 Support = Literal["full", "partial"]
 
 
-@dataclass(frozen=True, slots=True)
-class Syscall:
+class Syscall(NamedTuple):
     """One function that guests import."""
 
     name: str

@@ -9,7 +9,6 @@ names the place (`mounts[2].target`). Only the annotations that :func:`_reader` 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import types
 import typing
@@ -74,14 +73,17 @@ def parse(data: bytes, where: str = "") -> object:
 
 
 def _is_record(annotation: Any) -> bool:  # noqa: ANN401 - an annotation is any object
-    return hasattr(annotation, "_field_defaults") or dataclasses.is_dataclass(annotation)
+    return hasattr(annotation, "_field_defaults") or hasattr(annotation, "__dataclass_fields__")
 
 
 @cache
 def _fields(cls: Any) -> Mapping[str, bool]:  # noqa: ANN401
     """Return a record's fields and whether each is required."""
-    if not dataclasses.is_dataclass(cls):
+    if not hasattr(cls, "__dataclass_fields__"):
         return {name: name not in cls._field_defaults for name in cls._fields}
+
+    import dataclasses  # noqa: PLC0415 - it costs 6 ms, and `run` meets named tuples only
+
     missing = dataclasses.MISSING
     return {
         field.name: field.default is missing and field.default_factory is missing

@@ -7,9 +7,7 @@ Locks: changing the index takes `lock` shared (so that no collection runs meanwh
 from __future__ import annotations
 
 import contextlib
-import difflib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.atomicfile import file_lock, write_atomic
 from balenawasm.oci.config import ImageConfig
@@ -36,8 +34,7 @@ if TYPE_CHECKING:
     from balenawasm.store.blobs import Blobs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(NamedTuple):
     """An image in the store. `layer_paths` are the host files of its layers, lowest first."""
 
     reference: Reference | None
@@ -84,7 +81,7 @@ class Images:
         `config.diff_ids` is set from the layers, which are stored uncompressed. Without a reference
         the image is listed nameless. Raises MissingBlobError when a layer is not in the store.
         """
-        config = replace(config, diff_ids=tuple(layer.digest for layer in layers))
+        config = config._replace(diff_ids=tuple(layer.digest for layer in layers))
         with file_lock(self._lock, shared=True):
             self._check_present(layers)
             manifest = Manifest(self._blobs.add(config.to_json(), IMAGE_CONFIG), tuple(layers))
@@ -97,7 +94,7 @@ class Images:
         with file_lock(self._lock, shared=True):
             self._check_present([image.descriptor])
             self._name(reference, image.descriptor)
-        return replace(image, reference=reference)
+        return image._replace(reference=reference)
 
     def list(self) -> list[Image]:
         """Return every image, sorted by name; an entry of another kind is left out.
@@ -150,7 +147,7 @@ class Images:
         return Index.from_json(data, str(self._index_path))
 
     def _name(self, reference: Reference | None, descriptor: Descriptor) -> None:
-        name = None if reference is None else str(replace(reference, digest=None))
+        name = None if reference is None else str(reference._replace(digest=None))
         self._change(lambda index: index.with_image(name, descriptor))
 
     def _change(self, change: Callable[[Index], Index]) -> None:
@@ -195,7 +192,7 @@ class Images:
     ) -> Image:
         return Image(
             reference=reference,
-            descriptor=replace(descriptor, annotations={}),
+            descriptor=descriptor._replace(annotations={}),
             manifest=manifest,
             config=config,
             layer_paths=tuple(self._blobs.path(layer.digest) for layer in manifest.layers),
@@ -207,6 +204,8 @@ class Images:
                 raise MissingBlobError(f"blob {descriptor.digest} is not in the store")
 
     def _not_found(self, reference: Reference) -> ImageNotFoundError:
+        import difflib  # noqa: PLC0415 - 1.5 ms that only a wrong name is worth
+
         names = [name for item in self.index().manifests if (name := ref_name(item))]
         near = difflib.get_close_matches(str(reference), names, n=3, cutoff=0.6)
         hint = f"there is {', '.join(near)}" if near else "`balenawasm image ls` lists the images"

@@ -7,8 +7,7 @@ Lock order: `lock`, then `index.lock`. Never call :meth:`Store.collect_garbage` 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, fsync_directory, write_atomic
 from balenawasm.errors import BalenaWasmError
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 _MAXIMUM_INDEX_DEPTH = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(NamedTuple):
     """What a garbage collection deleted; `size` in bytes counts unfinished files too."""
 
     blobs: int

@@ -9,7 +9,6 @@ guest runs and never change afterwards, so the trie needs no lock.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.vfs.directory import open_directory
@@ -40,13 +39,15 @@ class Mount(NamedTuple):
     options: bytes
 
 
-@dataclass(slots=True)
 class MountPoint:
     """A place in the trie: a mount, or (`node` is None) a place on the way to one, or both."""
 
-    node: Node | None = None
-    children: dict[bytes, MountPoint] = field(default_factory=dict)
-    number: int = field(default_factory=lambda: next(_placeholder_numbers))
+    __slots__ = ("children", "node", "number")
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+        self.children: dict[bytes, MountPoint] = {}
+        self.number = next(_placeholder_numbers)
 
     def reach(self, names: Sequence[bytes]) -> MountPoint:
         """Return the place `names` below this one, making it and those between as needed."""

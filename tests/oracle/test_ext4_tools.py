@@ -30,9 +30,10 @@ from balenawasm.disk.ext4.check import check_image
 from balenawasm.disk.ext4.errors import UnsupportedImageError
 from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
-from balenawasm.layer.image_layer import check_layer, open_layer, write_layer
+from balenawasm.layer.image_layer import open_layer
+from balenawasm.layer.image_writer import check_layer, write_layer
 from balenawasm.layer.tree import tree_entries
-from balenawasm.layer.whiteout import opaque_entry, whiteout_entry
+from balenawasm.layer.whiteout_entries import opaque_entry, whiteout_entry
 
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 

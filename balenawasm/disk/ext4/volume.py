@@ -8,8 +8,7 @@ the reader only ask `block_range` and never slice outside.
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from balenawasm.disk.ext4.errors import CorruptImageError, UnsupportedImageError
 from balenawasm.disk.ext4.layout import (
@@ -51,8 +50,7 @@ _READABLE: Final = (
 _LARGEST_LOG_BLOCK_SIZE: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """A checked image. Sizes are in bytes unless they are called counts."""
 
     buffer: Buffer

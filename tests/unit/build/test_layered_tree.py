@@ -11,8 +11,8 @@ from balenawasm.build.filetree import SourceError, resolve, select
 from balenawasm.build.layered_tree import LayeredTree
 from balenawasm.disk.entry import directory, regular_file, symbolic_link
 from balenawasm.disk.ext4.reader import Ext4Image
-from balenawasm.layer.image_layer import write_layer
-from balenawasm.layer.whiteout import opaque_entry, whiteout_entry
+from balenawasm.layer.image_writer import write_layer
+from balenawasm.layer.whiteout_entries import opaque_entry, whiteout_entry
 
 
 def layer(*entries):

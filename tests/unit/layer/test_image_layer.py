@@ -4,7 +4,8 @@ import pytest
 from ext4_examples import content, file, rich_entries
 
 from balenawasm.digest import HashingWriter
-from balenawasm.layer.image_layer import LayerError, check_layer, open_layer, write_layer
+from balenawasm.layer.image_layer import LayerError, open_layer
+from balenawasm.layer.image_writer import check_layer, write_layer
 from balenawasm.layer.tree import tree_entries
 
 

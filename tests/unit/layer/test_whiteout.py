@@ -5,11 +5,11 @@ import stat
 import pytest
 
 from balenawasm.disk.entry import directory
-from balenawasm.layer import whiteout
+from balenawasm.layer import whiteout, whiteout_entries
 
 
 def test_a_whiteout_is_character_device_0_0():
-    entry = whiteout.whiteout_entry(b"a/b")
+    entry = whiteout_entries.whiteout_entry(b"a/b")
     assert whiteout.is_whiteout(entry.mode, entry.rdev)
     assert (entry.path, entry.mtime_ns) == (b"a/b", 0)
 
@@ -23,7 +23,7 @@ def test_other_files_are_none(mode, rdev):
 
 
 def test_opaque():
-    opaque = whiteout.opaque_entry(directory(b"d"))
+    opaque = whiteout_entries.opaque_entry(directory(b"d"))
     assert whiteout.is_opaque(opaque.xattrs)
     assert not whiteout.is_opaque(directory(b"d").xattrs)
     assert not whiteout.is_opaque({b"trusted.overlay.opaque": b"n"})

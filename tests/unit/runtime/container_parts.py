@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.disk.entry import Entry
 from balenawasm.engine.wat import wat_to_wasm
-from balenawasm.layer.image_layer import write_layer
+from balenawasm.layer.image_writer import write_layer
 from balenawasm.runtime.bundle import Layer
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -144,8 +143,8 @@ class TestImages:
     def test_the_same_image_has_the_same_digest_in_any_store(self, store, tmp_path):
         other = Store(tmp_path / "other").open()
         config = {"labels": {"b": "1", "a": "2"}, "env": ("A=1",)}
-        assert put(store, "x", b"1", **config) == replace(
-            put(other, "x", b"1", **config), layer_paths=(store.blobs.path(sha256(b"1")),)
+        assert put(store, "x", b"1", **config) == put(other, "x", b"1", **config)._replace(
+            layer_paths=(store.blobs.path(sha256(b"1")),)
         )
 
     def test_a_name_moves_to_the_new_image(self, store):
@@ -205,13 +204,13 @@ class TestImages:
 
     def test_verify_compares_sizes_and_layer_counts(self, store):
         image = put(store, "x", b"1")
-        wrong_size = replace(image.manifest.layers[0], size=7)
+        wrong_size = image.manifest.layers[0]._replace(size=7)
         with pytest.raises(CorruptBlobError, match="another size"):
             store.images.verify(
-                replace(image, manifest=replace(image.manifest, layers=(wrong_size,)))
+                image._replace(manifest=image.manifest._replace(layers=(wrong_size,)))
             )
         with pytest.raises(CorruptBlobError, match="layers"):
-            store.images.verify(replace(image, config=replace(image.config, diff_ids=())))
+            store.images.verify(image._replace(config=image.config._replace(diff_ids=())))
 
     def test_names_put_at_the_same_time_are_all_kept(self, store):
         threads = [

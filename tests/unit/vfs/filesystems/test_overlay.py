@@ -15,7 +15,8 @@ from balenawasm.disk.entry import Entry
 from balenawasm.disk.ext4.reader import Ext4Image
 from balenawasm.disk.ext4.writer import write_image
 from balenawasm.layer.changes import change_entries
-from balenawasm.layer.whiteout import OPAQUE_VALUE, OPAQUE_XATTR, whiteout_entry
+from balenawasm.layer.whiteout import OPAQUE_VALUE, OPAQUE_XATTR
+from balenawasm.layer.whiteout_entries import whiteout_entry
 from balenawasm.vfs.filesystems import overlay_rename
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.image import ImageFs
