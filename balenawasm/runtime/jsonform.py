@@ -1,6 +1,6 @@
 """The strict JSON form of our plain data: bundles, target states and control messages share it.
 
-A named tuple or a dataclass is an object with the fields' names as keys; any other tuple is an
+A named tuple is an object with the fields' names as keys; any other tuple is an
 array; an enum is its value; bytes, which guests' arguments and names are, become a string in UTF-8
 with lone surrogates for what is no UTF-8 (Python's `surrogateescape`), so that any bytes survive
 the round trip. Reading refuses unknown keys, missing keys without a default, and wrong types, and
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ def to_json(value: object) -> object:
         return value.decode("utf-8", "surrogateescape")
     cls: Any = type(value)
     if _is_record(cls):
-        return {name: to_json(getattr(value, name)) for name in _fields(cls)}
+        return {name: to_json(getattr(value, name)) for name in cls._fields}
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     raise TypeError(f"no JSON form for {type(value).__name__}")
@@ -73,22 +73,7 @@ def parse(data: bytes, where: str = "") -> object:
 
 
 def _is_record(annotation: Any) -> bool:  # noqa: ANN401 - an annotation is any object
-    return hasattr(annotation, "_field_defaults") or hasattr(annotation, "__dataclass_fields__")
-
-
-@cache
-def _fields(cls: Any) -> Mapping[str, bool]:  # noqa: ANN401
-    """Return a record's fields and whether each is required."""
-    if not hasattr(cls, "__dataclass_fields__"):
-        return {name: name not in cls._field_defaults for name in cls._fields}
-
-    import dataclasses  # noqa: PLC0415 - it costs 6 ms, and `run` meets named tuples only
-
-    missing = dataclasses.MISSING
-    return {
-        field.name: field.default is missing and field.default_factory is missing
-        for field in dataclasses.fields(cls)
-    }
+    return hasattr(annotation, "_field_defaults")
 
 
 @cache
@@ -161,8 +146,8 @@ def _optional_reader(inner: Reader) -> Reader:
 
 def _record_reader(cls: Any) -> Reader:  # noqa: ANN401
     hints = typing.get_type_hints(cls)
-    readers = {name: _reader(hints[name]) for name in _fields(cls)}
-    required = frozenset(name for name, needed in _fields(cls).items() if needed)
+    readers = {name: _reader(hints[name]) for name in cls._fields}
+    required = frozenset(cls._fields) - cls._field_defaults.keys()
 
     def read(data: object, where: str) -> object:
         if not isinstance(data, dict):

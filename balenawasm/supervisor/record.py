@@ -9,8 +9,7 @@ ended. Called from the thread pool; one project's files are written by one task 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balenawasm.atomicfile import write_atomic
 from balenawasm.runtime import jsonform
@@ -23,16 +22,14 @@ if TYPE_CHECKING:
 RECORD_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(NamedTuple):
     """A service's address in the project's network."""
 
     service: str
     address: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRecord:
+class ContainerRecord(NamedTuple):
     """A container that exists; `wanted` is False once the user stopped its service."""
 
     id: str
@@ -42,8 +39,7 @@ class ContainerRecord:
     wanted: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectRecord:
+class ProjectRecord(NamedTuple):
     """The books of one project. `subnet` is 0 before the network is created."""
 
     version: int = RECORD_VERSION

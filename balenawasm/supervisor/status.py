@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class ServiceState(StrEnum):
@@ -24,8 +24,7 @@ class ServiceState(StrEnum):
     """It could not be started; `error` says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortStatus:
+class PortStatus(NamedTuple):
     """A published port; `host_ip` empty is every address."""
 
     host_ip: str
@@ -33,8 +32,7 @@ class PortStatus:
     container_port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStatus:
+class ServiceStatus(NamedTuple):
     """One service. Times are seconds since 1970; `exit_code` is of the last run that ended."""
 
     name: str
@@ -51,8 +49,7 @@ class ServiceStatus:
     command: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectStatus:
+class ProjectStatus(NamedTuple):
     """One project with its services, sorted by name."""
 
     name: str
@@ -60,8 +57,7 @@ class ProjectStatus:
     volumes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerStatus:
+class ContainerStatus(NamedTuple):
     """One container and the socket on which its runner takes exec and signals."""
 
     id: str
@@ -75,8 +71,7 @@ ENDING = "Ending"
 """The step of a ProgressEvent that says: this on-demand supervisor ends after its answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgressEvent:
+class ProgressEvent(NamedTuple):
     """Something that happened on the way to a target state; `service` is None for the project."""
 
     step: str
@@ -84,8 +79,7 @@ class ProgressEvent:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line of a service's output. `time` is RFC 3339 in UTC."""
 
     service: str
@@ -95,8 +89,7 @@ class LogLine:
     partial: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
+class Ping(NamedTuple):
     """Who answers: the program's version, its process and its state directory."""
 
     version: str

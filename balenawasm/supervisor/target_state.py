@@ -1,4 +1,4 @@
-"""The target state: what a project shall be. Plain frozen data, made by the CLI (or a push), kept
+"""The target state: what a project shall be. Plain data, made by the CLI (or a push), kept
 in `projects/<name>/target.json` and compared with the current state by the planner.
 
 A service's target says everything about its container but what the supervisor itself allots:
@@ -8,8 +8,8 @@ id, address and host paths. Two equal service targets are the same container: no
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from balenawasm.digest import Digest, parse_digest, sha256
 from balenawasm.errors import BalenaWasmError
@@ -45,34 +45,30 @@ class Condition(StrEnum):
     COMPLETED = "service_completed_successfully"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dependency:
+class Dependency(NamedTuple):
     """A `depends_on` entry."""
 
     service: str
     condition: Condition = Condition.STARTED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetMount:
+class TargetMount(NamedTuple):
     """A mount: `source` is a volume's full name, a host path, or empty for a tmpfs."""
 
     kind: MountKind
-    source: str = ""
     target: bytes
+    source: str = ""
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class Label(NamedTuple):
     """A service's label."""
 
     name: str
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceTarget:
+class ServiceTarget(NamedTuple):
     """One service. `layers` are digests of blobs in the store, lowest first.
 
     `restart_retries` limits `on-failure` only; None is no limit. `stop_grace` is in seconds.
@@ -104,21 +100,19 @@ class ServiceTarget:
         return sha256(jsonform.encode(self))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetVolume:
+class TargetVolume(NamedTuple):
     """A named volume by its full name; an `external` one must exist and is never removed."""
 
     name: str
     external: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectTarget:
+class ProjectTarget(NamedTuple):
     """One project: its services and its volumes."""
 
-    version: int = TARGET_VERSION
     name: str
     services: tuple[ServiceTarget, ...]
+    version: int = TARGET_VERSION
     volumes: tuple[TargetVolume, ...] = ()
 
     def service(self, name: str) -> ServiceTarget | None:

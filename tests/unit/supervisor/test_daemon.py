@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import shutil
@@ -198,7 +197,7 @@ def test_an_update_replaces_only_what_changed(client: SupervisorClient, layer: D
     port = PublishedPort(container_port=80, host_ip="127.0.0.1")
     before = project(service("serve", layer, ports=(port,)), service("sleep", layer))
     first = client.apply(before)
-    changed = dataclasses.replace(before.services[0], env=(b"V=2",))
+    changed = before.services[0]._replace(env=(b"V=2",))
     second = client.apply(project(changed, service("hello", layer)))
     assert [s.name for s in second.services] == ["hello", "serve"]
     assert second.services[1].container != first.services[0].container
@@ -216,7 +215,7 @@ def test_a_failed_update_is_undone(home: Home, client: SupervisorClient, layer: 
     after = client.project("shop")
     assert after.services[0].state is ServiceState.RUNNING
     assert after.services[0].command == before.services[0].command
-    missing = dataclasses.replace(good.services[0], layers=("sha256:" + "0" * 64,))
+    missing = good.services[0]._replace(layers=("sha256:" + "0" * 64,))
     with pytest.raises(SupervisorError, match="not in the store"):
         client.apply(project(missing))
     assert client.project("shop").services[0].state is ServiceState.RUNNING
@@ -435,7 +434,7 @@ def test_bad_requests_are_refused(client: SupervisorClient, layer: Digest) -> No
         client.remove("absent")
     with pytest.raises(SupervisorError, match="no container"):
         client.container("absent")
-    evil = dataclasses.replace(project(), name="../evil")
+    evil = project()._replace(name="../evil")
     with pytest.raises(SupervisorError, match="not a usable project name"):
         client.apply(evil)
     with pytest.raises(SupervisorError, match="external and does not exist"):

@@ -102,8 +102,8 @@ def test_dependencies_start_first() -> None:
 @pytest.mark.parametrize(("code", "starts"), [(0, True), (1, False), (None, False)])
 def test_waiting_for_completion(code: int | None, starts: bool) -> None:
     job = service("job")
-    web = dataclasses.replace(
-        service("web"), depends_on=(Dependency(service="job", condition=Condition.COMPLETED),)
+    web = service("web")._replace(
+        depends_on=(Dependency(service="job", condition=Condition.COMPLETED),)
     )
     ended = container(job, Phase.EXITED, may_start=False, exit_code=code)
     steps = plan(current(ended, container(web, Phase.CREATED)), project(job, web))
