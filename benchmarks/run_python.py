@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from balenawasm.cli.run import find_image
+from balenawasm.cli.run_container import find_image
 from balenawasm.cli.state import open_home
 from balenawasm.layer.image_layer import open_layer
 from balenawasm.vfs.filesystems.image import ImageFs

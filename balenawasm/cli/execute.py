@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from balenawasm.cli.parameters import variable
 from balenawasm.cli.project import NoServiceError, check_services, project_option, select_project
 from balenawasm.cli.state import open_home
+from balenawasm.cli.values import variable
 from balenawasm.errors import BalenaWasmError, UsageError
 from balenawasm.runtime.control import (
     Channel,

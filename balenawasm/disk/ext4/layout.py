@@ -4,9 +4,10 @@ Spec: the kernel's Documentation/filesystems/ext4. Everything is little-endian. 
 NamedTuple whose fields are annotated with their width; `Record` makes the codec from it, so each
 layout is written once, for the reader and the writer. Fields at the end that neither side uses are
 one field of zeros. No I/O and no checks: those belong to the reader.
-"""
 
-from __future__ import annotations
+Annotations are evaluated here, unlike elsewhere: to evaluate their texts afterwards took 2 ms, at
+every start of a container.
+"""
 
 import stat
 import struct
@@ -19,7 +20,6 @@ from typing import (
     Generic,
     NamedTuple,
     TypeVar,
-    get_type_hints,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Record(Generic[T]):
         self._make: Callable[[Iterable[Any]], T] = shape._make  # type: ignore[attr-defined]
         self.offsets: dict[str, int] = {}
         codes = "<"
-        for name, hint in get_type_hints(shape, include_extras=True).items():
+        for name, hint in shape.__annotations__.items():
             self.offsets[name] = struct.calcsize(codes)
             codes += hint.__metadata__[0]
         self._struct = struct.Struct(codes)

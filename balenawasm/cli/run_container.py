@@ -1,0 +1,121 @@
+"""What `balenawasm run` does: one program in a new container, in the foreground.
+
+These imports are part of every start: no click, and what only a build needs is imported when one
+happens.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from balenawasm.cli.state import open_home, open_store
+from balenawasm.cli.values import variable
+from balenawasm.errors import BalenaWasmError, UsageError
+from balenawasm.oci.reference import parse_reference
+from balenawasm.runtime.bundle import Layer, Mount, MountKind
+from balenawasm.runtime.foreground import RunSpec, run_foreground
+from balenawasm.store.errors import ImageNotFoundError
+
+if TYPE_CHECKING:
+    from balenawasm.cli.run_options import RunOptions
+    from balenawasm.runtime.home import Home
+    from balenawasm.store.images import Image
+
+
+class NoCommandError(BalenaWasmError):
+    """Neither the image nor the command line says what to run."""
+
+
+def run_container(options: RunOptions) -> int:
+    """Run a program to its end; returns its exit status, or raises BalenaWasmError."""
+    if options.tty and not sys.stdin.isatty():
+        raise UsageError("-t needs a terminal as standard input", hint="leave -t out")
+    home = open_home()
+    mounts = tuple(_mount(home, *volume) for volume in options.volumes)
+    common = {
+        "mounts": mounts,
+        "ports": options.ports,
+        "stdin": options.interactive or options.tty,
+        "tty": options.tty,
+        "memory": options.memory,
+    }
+    given = tuple(os.fsencode(variable(text)) for text in options.variables)
+    program = _program(options.image)
+    arguments, entrypoint = options.arguments, options.entrypoint
+    if program is not None:
+        if entrypoint:
+            raise UsageError("--entrypoint goes with an image, not with a wasm file")
+        spec = RunSpec(
+            program=program,
+            argv=(os.fsencode(program.name), *map(os.fsencode, arguments)),
+            env=given,
+            cwd=os.fsencode(options.workdir or "/"),
+            **common,  # type: ignore[arg-type]
+        )
+    else:
+        found = find_image(home, options.image)
+        config = found.config
+        first = (entrypoint,) if entrypoint else config.entrypoint
+        command = (*first, *(arguments or (() if entrypoint else config.cmd)))
+        if not command:
+            raise NoCommandError(
+                f"image {options.image} does not say what to run",
+                hint=f"balenawasm run {options.image} CMD …",
+            )
+        spec = RunSpec(
+            layers=layers_of(found),
+            argv=tuple(map(os.fsencode, command)),
+            env=(*map(os.fsencode, config.env), *given),
+            cwd=os.fsencode(options.workdir or config.working_dir or "/"),
+            **common,  # type: ignore[arg-type]
+        )
+    return run_foreground(home, spec, progress=_show, notice=_show)
+
+
+def _show(line: str) -> None:
+    print(f"balenawasm: {line}", file=sys.stderr, flush=True)
+
+
+def _program(text: str) -> Path | None:
+    """The wasm file that IMAGE names, or None when it is an image's name."""
+    path = Path(text)
+    is_path = text.startswith(("/", "./", "../")) or path.suffix in (".wasm", ".wat")
+    if is_path and not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise UsageError(f"the program {text} {what}")
+    return path if is_path else None
+
+
+def find_image(home: Home, name: str) -> Image:
+    """An image from the store; a base image of ours is built when it is missing."""
+    reference = parse_reference(name)
+    try:
+        return open_store(home).images.get(reference)
+    except ImageNotFoundError:
+        from balenawasm.cli.images import base_image
+
+        return base_image(home, name)
+
+
+def layers_of(image: Image) -> tuple[Layer, ...]:
+    """An image's layers as a bundle names them, lowest first."""
+    return tuple(
+        Layer(path=str(path), digest=descriptor.digest)
+        for path, descriptor in zip(image.layer_paths, image.manifest.layers, strict=True)
+    )
+
+
+def _mount(home: Home, source: str, target: str, read_only: bool) -> Mount:
+    """A bind when the source is a path, else a named volume, made when it is missing."""
+    where = os.fsencode(target)
+    if source.startswith(("/", "./", "../", "~")) or source in (".", ".."):
+        path = Path(source).expanduser().absolute()
+        if not path.exists():
+            raise UsageError(f"cannot mount {source}: it does not exist")
+        return Mount(kind=MountKind.BIND, source=str(path), target=where, read_only=read_only)
+    path = home.volume(source)
+    path.mkdir(mode=0o700, exist_ok=True)
+    return Mount(kind=MountKind.VOLUME, source=str(path), target=where, read_only=read_only)

@@ -1,0 +1,117 @@
+"""What `run` may be told, as one table: click's command is made from it, and so is a quick reader.
+
+Importing click takes as long as everything else between `balenawasm run` and the guest's first
+instruction. So a command line that is written plainly (`--name VALUE`, `--name=VALUE`, `-n VALUE`,
+flags one by one) is read here; anything else, above all whatever needs a message, is click's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from balenawasm.cli.values import parse_port, parse_size, parse_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from balenawasm.runtime.ports import PublishedPort
+
+
+class Option(NamedTuple):
+    """One option; without `metavar` it is a flag. `convert` raises ValueError."""
+
+    names: tuple[str, ...]
+    field: str
+    help: str
+    metavar: str | None = None
+    convert: Callable[[str], object] = str
+    multiple: bool = False
+
+
+OPTIONS = (
+    Option(
+        ("-e", "--env"),
+        "variables",
+        "Set a variable; K alone takes this environment's value.",
+        "K=V",
+        multiple=True,
+    ),
+    Option(
+        ("-v", "--volume"),
+        "volumes",
+        "Mount a directory, file or named volume; DIR:/ is a wasm file's root.",
+        "SRC:DST[:RO]",
+        parse_volume,
+        multiple=True,
+    ),
+    Option(
+        ("-p", "--publish"),
+        "ports",
+        "Publish a port of the container.",
+        "HOST:GUEST",
+        parse_port,
+        multiple=True,
+    ),
+    Option(("-w", "--workdir"), "workdir", "The working directory.", "DIR"),
+    Option(("-i", "--interactive"), "interactive", "Pass standard input on."),
+    Option(("-t", "--tty"), "tty", "Give the program this terminal."),
+    Option(
+        ("--memory",),
+        "memory",
+        "The most memory a process may have: 64m, 1g.",
+        "SIZE",
+        parse_size,
+    ),
+    Option(("--entrypoint",), "entrypoint", "Run CMD instead of the image's entry point.", "CMD"),
+)
+"""In the order of `--help`."""
+
+_BY_NAME = {name: option for option in OPTIONS for name in option.names}
+
+
+class RunOptions(NamedTuple):
+    """A `run` command line, understood."""
+
+    image: str
+    arguments: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    volumes: tuple[tuple[str, str, bool], ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    workdir: str | None = None
+    interactive: bool = False
+    tty: bool = False
+    memory: int | None = None
+    entrypoint: str | None = None
+
+
+def read_plainly(arguments: Sequence[str]) -> RunOptions | None:
+    """Read the words after `balenawasm`; None unless this is a `run` without anything special."""
+    if not arguments or arguments[0] != "run":
+        return None
+    values: dict[str, Any] = {}
+    index = 1
+    while index < len(arguments) and arguments[index].startswith("-"):
+        name, equals, text = arguments[index].partition("=")
+        option = _BY_NAME.get(name)
+        index += 1
+        if option is None or (equals and not name.startswith("--")):
+            return None
+        if option.metavar is None:
+            if equals:
+                return None
+            values[option.field] = True
+            continue
+        if not equals:
+            if index == len(arguments):
+                return None
+            text = arguments[index]
+            index += 1
+        try:
+            value = option.convert(text)
+        except ValueError:
+            return None
+        before = values.get(option.field, ())
+        values[option.field] = (*before, value) if option.multiple else value
+    if index == len(arguments) or not arguments[index]:
+        return None
+    return RunOptions(arguments[index], tuple(arguments[index + 1 :]), **values)

@@ -1,0 +1,61 @@
+"""Values on the command line: sizes, `-v`, `-p`, `-e`. ValueError says what is wrong with one.
+
+No click in here: `run` reads most command lines without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from balenawasm.runtime.ports import PublishedPort
+
+_SIZE = re.compile(r"([0-9]+)([bkmg]?)b?\Z", re.IGNORECASE)
+_FACTOR = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_LAST_PORT = 65535
+
+
+def parse_size(text: str) -> int:
+    """Bytes with docker's units: 65536, 512k, 64m, 1g."""
+    found = _SIZE.match(text)
+    if not found or not int(found[1]):
+        raise ValueError(f"{text!r} is not a size; write for instance 64m or 1g")
+    return int(found[1]) * _FACTOR[found[2].lower()]
+
+
+def parse_volume(text: str) -> tuple[str, str, bool]:
+    """`SRC:DST[:ro|:rw]` → (source, target, read only); the target has to be absolute."""
+    parts = text.split(":")
+    mode = parts.pop() if len(parts) == 3 else "rw"
+    if len(parts) != 2 or not all(parts) or mode not in ("ro", "rw"):
+        raise ValueError(f"{text!r} is not SRC:DST or SRC:DST:ro")
+    if not parts[1].startswith("/"):
+        raise ValueError(f"{parts[1]!r} in {text!r} is not absolute in the container")
+    return parts[0], parts[1], mode == "ro"
+
+
+def parse_port(text: str) -> PublishedPort:
+    """`[IP:][HOST:]GUEST[/tcp]`; an IPv6 address stands in brackets.
+
+    Without HOST the system chooses a free port.
+    """
+    port, _, protocol = text.partition("/")
+    host_ip, _, rest = port.rpartition("]:") if port.startswith("[") else ("", "", port)
+    parts = rest.split(":")
+    if not host_ip and len(parts) == 3:
+        host_ip = parts.pop(0)
+    numbers = [int(part) for part in parts if part.isdecimal()]
+    wrong = len(parts) > 2 or len(numbers) != len([part for part in parts if part])
+    if wrong or not parts[-1] or any(number > _LAST_PORT for number in numbers):
+        raise ValueError(f"{text!r} is not GUEST, HOST:GUEST or IP:HOST:GUEST")
+    return PublishedPort(
+        container_port=numbers[-1],
+        host_port=numbers[0] if len(numbers) == 2 else None,
+        host_ip=host_ip.lstrip("["),
+        protocol=protocol or "tcp",
+    )
+
+
+def variable(text: str) -> str:
+    """`K=V` as it is; `K` alone with the value from this environment, as docker does."""
+    return text if "=" in text else f"{text}={os.environ.get(text, '')}"
