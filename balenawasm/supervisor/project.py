@@ -67,12 +67,14 @@ class _Retry:
 class Project:
     """A project and its loop."""
 
-    def __init__(self, tools: Tools, name: str) -> None:
+    def __init__(self, tools: Tools, name: str, on_gone: Callable[[Project], None]) -> None:
+        """`on_gone` is called once when nothing is left of the project."""
         self.name = name
+        self._on_gone = on_gone
         self.target: ProjectTarget | None = None
         self.state = ProjectState(tools.home, name)
         self.gone = False
-        """Set when nothing is left of it; the supervisor then drops it."""
+        """Set when nothing is left of it."""
         self._tools = tools
         self._files = ProjectFiles(tools.home, name)
         self._executors = Executors(tools, self.state, self._files, lambda: self.target)
@@ -106,12 +108,16 @@ class Project:
             self._changed.clear()
             current = self.state.observe()
             for step in plan(current, self.target, purge=self._purge):
+                if isinstance(step, Forget) and self._tasks:
+                    # A step that is still under way may be about to write the project's files.
+                    continue
                 if step.subject not in self._tasks and not self._blocked(step):
                     task = asyncio.get_running_loop().create_task(self._take(step))
                     self._tasks[step.subject] = task
             if not self._tasks:
                 self._settle(held_back(current, self.target))
             await self._changed.wait()
+        self._on_gone(self)
         self._settled.set()
 
     async def close(self) -> None:
@@ -146,7 +152,9 @@ class Project:
             try:
                 await self._tools.blocking(lambda: self._files.save_target(target))
             except BalenaWasmError:
-                self.gone = self._loop_task is None
+                if self._loop_task is None:
+                    self.gone = True
+                    self._on_gone(self)
                 raise
             self.state.look_at_volumes(target)
             for container in self.state.containers.values():

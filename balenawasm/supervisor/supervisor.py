@@ -69,7 +69,7 @@ class Supervisor:
         """Take over every project on disk and start supervising."""
         await self._tools.blocking(lambda: sweep_scratch(self.home))
         for directory in sorted(self.home.projects.iterdir()):
-            project = Project(self._tools, directory.name)
+            project = Project(self._tools, directory.name, self._drop)
             try:
                 await project.load()
             except BalenaWasmError as error:
@@ -139,32 +139,29 @@ class Supervisor:
         while True:
             project = self.projects.get(target.name)
             if project is None:
-                project = self.projects[target.name] = Project(self._tools, target.name)
+                project = self.projects[target.name] = Project(self._tools, target.name, self._drop)
             try:
                 return await project.apply(target, progress)
             except GoneError:
                 continue
-            finally:
-                self._drop_if_gone(project)
 
     async def remove(
         self, name: str, progress: Callable[[ProgressEvent], None], *, volumes: bool
     ) -> ProjectStatus:
         """Take a project down; returns when nothing is left of it."""
         project = self.project(name)
-        try:
-            status = await project.remove(progress, volumes=volumes)
-        finally:
-            self._drop_if_gone(project)
+        status = await project.remove(progress, volumes=volumes)
         if self.ends_when_idle and not self.projects:
             progress(ProgressEvent(step=ENDING, text="the last project is gone"))
         return status
 
-    def _drop_if_gone(self, project: Project) -> None:
-        if project.gone and self.projects.get(project.name) is project:
-            project.state.close()
+    def _drop(self, project: Project) -> None:
+        """Nothing is left of a project."""
+        project.state.close()
+        if self.projects.get(project.name) is project:
             del self.projects[project.name]
-            self._had_project = True
+        self._had_project = True
+        self.look_idle()
 
     # The zygote.
 
