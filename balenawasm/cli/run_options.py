@@ -7,9 +7,10 @@ flags one by one) is read here; anything else, above all whatever needs a messag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from balenawasm.cli.values import parse_port, parse_size, parse_volume
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import balenawasm
 from balenawasm.engine.library import EngineError
 from balenawasm.engine.program_file import InvalidModuleError, code_size
 from balenawasm.engine.traps import printable, summary
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     import subprocess

@@ -18,7 +18,7 @@ import ctypes
 import functools
 import struct
 import threading
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from balenawasm.engine.library import (
     HOST_FUNCTION,
@@ -35,6 +35,7 @@ from balenawasm.engine.program_file import InvalidModuleError
 from balenawasm.engine.traps import printable, summary
 from balenawasm.kernel.dispatch import errno_of
 from balenawasm.kernel.outcome import Exited, ExitRequest, Killed, Outcome, Signaled, Trapped
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

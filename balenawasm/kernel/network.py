@@ -18,7 +18,7 @@ import socket
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.network_hosts import HostsFile
 from balenawasm.kernel.network_listener import Listener
@@ -27,6 +27,7 @@ from balenawasm.kernel.network_ports import PortTable, Reservation
 from balenawasm.kernel.network_resolver import OutsideResolver
 from balenawasm.kernel.network_unix import SocketDirectory, UnixListener
 from balenawasm.kernel.socket import TcpSocket
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.endpoint import ANY, LONGEST_NAME, LOOPBACK, Endpoint, is_loopback, numeric
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 

@@ -12,9 +12,10 @@ import contextlib
 import errno
 import select
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.network_unix import UnixListener, peer_of
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.endpoint import Endpoint, numeric
 from balenawasm.wasi.errno import GuestError, from_oserror
 

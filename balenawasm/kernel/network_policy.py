@@ -7,9 +7,10 @@ number or `*`. A name's grant covers the addresses that a lookup of this very na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

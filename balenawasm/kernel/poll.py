@@ -8,7 +8,9 @@ the host's poll.
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
+from balenawasm.record import NamedTuple
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 
 _LARGEST: Final = (1 << 31) - 1

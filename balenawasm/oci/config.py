@@ -6,11 +6,12 @@ Which members are used, and that members without content are not written: docs/f
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.oci.document import Fields, Json, canonical_json, parse_object, without_empty
 from balenawasm.oci.mediatypes import ARCHITECTURE, OPERATING_SYSTEM
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.oci.document import Fields, Json, without_empty
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,11 +5,10 @@ Pure format, no I/O: `balenawasm.store` reads, locks and replaces the files.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import InvalidDocumentError, canonical_json, parse_object
 from balenawasm.oci.mediatypes import IMAGE_INDEX, REF_NAME
+from balenawasm.record import NamedTuple
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"

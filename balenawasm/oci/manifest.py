@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import (
@@ -13,6 +13,7 @@ from balenawasm.oci.document import (
     without_empty,
 )
 from balenawasm.oci.mediatypes import IMAGE_MANIFEST
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,10 +7,10 @@ no registry is assumed where none is written.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.errors import UsageError
+from balenawasm.record import NamedTuple
 
 DEFAULT_TAG = "latest"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel import clocks, poll
 from balenawasm.personality.syscall import preview1
+from balenawasm.record import NamedTuple
 from balenawasm.wasi import flags as w
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Eventtype, Filetype, Whence

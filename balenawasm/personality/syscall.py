@@ -11,8 +11,9 @@ to end the guest; any other exception is a bug and ends the guest too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from balenawasm.record import NamedTuple
 from balenawasm.wasi.signatures import SIGNATURES
 
 Handler = Callable[..., int]

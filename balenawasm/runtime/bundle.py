@@ -8,9 +8,10 @@ paths; names of files inside the container and everything a guest sees are bytes
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import write_atomic
+from balenawasm.record import NamedTuple
 from balenawasm.runtime import jsonform
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ import array
 import os
 import socket
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, get_args
 
 from balenawasm.errors import BalenaWasmError
+from balenawasm.record import NamedTuple
 from balenawasm.runtime import jsonform
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import write_atomic
 from balenawasm.errors import BalenaWasmError
 from balenawasm.kernel.outcome import Exited, Signaled, Trapped
+from balenawasm.record import NamedTuple
 from balenawasm.runtime import jsonform
 
 if TYPE_CHECKING:

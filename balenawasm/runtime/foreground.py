@@ -16,9 +16,10 @@ import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
+from balenawasm.record import NamedTuple
 from balenawasm.runtime import control
 from balenawasm.runtime.bundle import Bundle, Layer, Limits, Mount, Network, Published
 from balenawasm.runtime.exitrecord import NOT_STARTED, StartError

@@ -16,10 +16,11 @@ led out of the directory.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import write_atomic
 from balenawasm.errors import BalenaWasmError
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path

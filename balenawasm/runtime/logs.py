@@ -18,8 +18,9 @@ import threading
 import time
 from collections import deque
 from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.description import Description
 from balenawasm.wasi.flags import Filetype
 

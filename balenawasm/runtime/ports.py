@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,10 +16,11 @@ import mmap
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.kernel.program import WASM_MAGIC, Program
 from balenawasm.layer.image_layer import open_layer
+from balenawasm.record import NamedTuple
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
 from balenawasm.vfs.filesystems.dev import DevFs

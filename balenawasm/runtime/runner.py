@@ -13,10 +13,11 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.kernel.outcome import Trapped
 from balenawasm.kernel.stream import Stream
+from balenawasm.record import NamedTuple
 from balenawasm.runtime import control
 from balenawasm.runtime.container import Container
 from balenawasm.runtime.control_server import ControlServer, PassedStream

@@ -7,7 +7,7 @@ Locks: changing the index takes `lock` shared (so that no collection runs meanwh
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import file_lock, write_atomic
 from balenawasm.oci.config import ImageConfig
@@ -16,6 +16,7 @@ from balenawasm.oci.layoutdir import Index, ref_name
 from balenawasm.oci.manifest import Manifest
 from balenawasm.oci.mediatypes import IMAGE_CONFIG, IMAGE_INDEX, IMAGE_MANIFEST
 from balenawasm.oci.reference import InvalidReferenceError, Reference, parse_reference
+from balenawasm.record import NamedTuple
 from balenawasm.store.errors import (
     CorruptBlobError,
     DamagedImageError,

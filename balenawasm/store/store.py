@@ -7,7 +7,7 @@ Lock order: `lock`, then `index.lock`. Never call :meth:`Store.collect_garbage` 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock, fsync_directory, write_atomic
 from balenawasm.errors import BalenaWasmError
@@ -21,6 +21,7 @@ from balenawasm.oci.layoutdir import (
 )
 from balenawasm.oci.manifest import Manifest
 from balenawasm.oci.mediatypes import IMAGE_INDEX
+from balenawasm.record import NamedTuple
 from balenawasm.store.blobs import Blobs
 from balenawasm.store.errors import StoreError, from_oserror
 from balenawasm.store.images import Images

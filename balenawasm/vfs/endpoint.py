@@ -7,8 +7,9 @@ that IPv6 can join without another type.
 from __future__ import annotations
 
 import socket
-from typing import Final, NamedTuple
+from typing import Final
 
+from balenawasm.record import NamedTuple
 from balenawasm.wasi.errno import Errno, GuestError
 
 ANY: Final = "0.0.0.0"  # noqa: S104 - the guest's wildcard, inside its own network

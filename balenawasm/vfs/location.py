@@ -7,8 +7,9 @@ and `..` still go the old way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.mounts import MountPoint, Placeholder
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype

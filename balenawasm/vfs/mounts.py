@@ -9,8 +9,9 @@ guest runs and never change afterwards, so the trie needs no lock.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError

@@ -12,8 +12,9 @@ file system guards its own state.
 from __future__ import annotations
 
 import stat as stat_mode
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from balenawasm.record import NamedTuple
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 

@@ -7,10 +7,11 @@ like one unused entry, so reading all blocks in turn finds every name. Checksum 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.disk.ext4.errors import CorruptImageError
 from balenawasm.disk.ext4.layout import DIR_ENTRY, Ext4DirEntry2, Filetype
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

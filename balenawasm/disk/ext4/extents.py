@@ -6,7 +6,7 @@ larger files get up to four leaf blocks of 340 extents: 170 GiB, the largest fil
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from balenawasm.disk.ext4.layout import (
     EXT4_EXT_MAGIC,
@@ -18,6 +18,7 @@ from balenawasm.disk.ext4.layout import (
     Ext4ExtentHeader,
     Ext4ExtentIdx,
 )
+from balenawasm.record import NamedTuple
 
 _I_BLOCK_SIZE: Final = 60
 _IN_INODE: Final = (_I_BLOCK_SIZE - EXTENT_HEADER.size) // EXTENT.size

@@ -12,15 +12,9 @@ every start of a container.
 import stat
 import struct
 from enum import IntEnum
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Final,
-    Generic,
-    NamedTuple,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
+
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

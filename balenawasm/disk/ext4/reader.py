@@ -14,7 +14,7 @@ at once, and then keep equal results.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.disk.ext4 import xattrs
 from balenawasm.disk.ext4.directory import parse_block
@@ -37,6 +37,7 @@ from balenawasm.disk.ext4.layout import (
 )
 from balenawasm.disk.ext4.runs import Run, block_map_runs, extent_runs
 from balenawasm.disk.ext4.volume import Buffer, read_volume
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ more blocks than the image has: a tree that leads to the same node twice is refu
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.disk.ext4.errors import CorruptImageError
 from balenawasm.disk.ext4.layout import (
@@ -21,6 +21,7 @@ from balenawasm.disk.ext4.layout import (
     EXTENT_IDX,
     INODE,
 )
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ the reader only ask `block_range` and never slice outside.
 from __future__ import annotations
 
 import mmap
-from typing import Final, NamedTuple
+from typing import Final
 
 from balenawasm.disk.ext4.errors import CorruptImageError, UnsupportedImageError
 from balenawasm.disk.ext4.layout import (
@@ -31,6 +31,7 @@ from balenawasm.disk.ext4.layout import (
     SUPER_BLOCK_OFFSET,
     Ext4SuperBlock,
 )
+from balenawasm.record import NamedTuple
 
 Buffer = bytes | mmap.mmap
 

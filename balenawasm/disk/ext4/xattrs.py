@@ -8,7 +8,7 @@ first entry. Four zero bytes end the entries.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from balenawasm.disk.ext4.errors import (
     CorruptImageError,
@@ -24,6 +24,7 @@ from balenawasm.disk.ext4.layout import (
     Ext4XattrEntry,
     Ext4XattrHeader,
 )
+from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,9 @@ is checked here or by the socket.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.endpoint import Endpoint, parse_endpoint, split_destination
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import SHUT_RD, SHUT_WR

@@ -18,7 +18,7 @@ import itertools
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from balenawasm.layer.whiteout import (
     OPAQUE_MARKER,
@@ -27,6 +27,7 @@ from balenawasm.layer.whiteout import (
     is_reserved_name,
     marker_name,
 )
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
 from balenawasm.vfs.filesystems.hostfile import host_errors
 from balenawasm.vfs.mounts import NOBODY

@@ -247,7 +247,7 @@ def test_compiler_that_dies_is_explained(
         def __init__(self, command: list[str], **rest: object) -> None:
             super().__init__([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], **rest)
 
-    monkeypatch.setattr(compiler.subprocess, "Popen", Shot)
+    monkeypatch.setattr(subprocess, "Popen", Shot)
     with pytest.raises(CompileError, match=r"killed while compiling tool.wasm.*want of memory"):
         cache.compiled(CONTENT, name="tool.wasm")
     assert files_below(tmp_path) == set()
@@ -260,7 +260,7 @@ def test_compiler_that_crashes_is_explained(
         def __init__(self, command: list[str], **rest: object) -> None:
             super().__init__([sys.executable, "-c", "raise SystemExit('out of luck')"], **rest)
 
-    monkeypatch.setattr(compiler.subprocess, "Popen", Broken)
+    monkeypatch.setattr(subprocess, "Popen", Broken)
     with pytest.raises(CompileError, match=r"status 1 while compiling .*: out of luck"):
         cache.compiled(CONTENT)
 
