@@ -70,6 +70,7 @@ def run_container(options: RunOptions) -> int:
             argv=tuple(map(os.fsencode, command)),
             env=(*map(os.fsencode, config.env), *given),
             cwd=os.fsencode(options.workdir or config.working_dir or "/"),
+            preopens=tuple(map(os.fsencode, config.preopens)),
             **common,  # type: ignore[arg-type]
         )
     return run_foreground(home, spec, progress=_show, notice=_show)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.digest import Digest, InvalidDigestError, parse_digest
 from balenawasm.oci.document import Fields, Json, canonical_json, parse_object, without_empty
-from balenawasm.oci.mediatypes import ARCHITECTURE, OPERATING_SYSTEM
+from balenawasm.oci.mediatypes import ARCHITECTURE, OPERATING_SYSTEM, PREOPENS_LABEL
 from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class ImageConfig(NamedTuple):
     def environment(self) -> dict[str, str]:
         """The variables of `env` by name."""
         return dict(_split_variable(item) for item in self.env)
+
+    @property
+    def preopens(self) -> tuple[str, ...]:
+        """Directories that the image's programs are given beside `/` (a label, blank-separated)."""
+        return tuple(self.labels.get(PREOPENS_LABEL, "").split())
 
     def to_json(self) -> bytes:
         """Return the canonical bytes."""

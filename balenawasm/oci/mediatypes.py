@@ -19,5 +19,8 @@ REF_NAME = "org.opencontainers.image.ref.name"
 ARCHITECTURE = "wasm"
 OPERATING_SYSTEM = "wasip1"
 
+PREOPENS_LABEL = "io.balenawasm.preopens"
+"""Label on an image: directories that its programs are given beside `/` (see docs/python.md)."""
+
 RECIPE_DIGEST_LABEL = "io.balenawasm.recipe-digest"
 """Label on a base image: the digest of the recipe folder it was built from."""

@@ -93,7 +93,8 @@ class Bundle(NamedTuple):
 
     `layers` are in the manifest's order: the lowest first. `program`, when set, is the host path of
     a wasm module that is run as process 1 whatever `argv[0]` names. `log` is None when the standard
-    streams are passed through. `stdin` and `tty` say what process 1 gets as fd 0.
+    streams are passed through. `stdin` and `tty` say what process 1 gets as fd 0. `preopens` say
+    which directories guests are given beside `/` (balenawasm.runtime.preopens).
     """
 
     id: str
@@ -112,6 +113,7 @@ class Bundle(NamedTuple):
     log: str | None = None
     stdin: bool = False
     tty: bool = False
+    preopens: tuple[bytes, ...] = ()
 
     def check(self) -> Bundle:
         """Return self; raises BundleError when the parts contradict each other."""
@@ -124,6 +126,8 @@ class Bundle(NamedTuple):
         for text in (*self.argv, *self.env, self.cwd):
             if b"\0" in text:
                 raise BundleError("argv, env and cwd cannot hold a NUL byte")
+        if not all(name.lstrip(b"!").startswith(b"/") for name in self.preopens):
+            raise BundleError("preopens: a directory is not absolute")
         for index, mount in enumerate(self.mounts):
             if not mount.target.startswith(b"/"):
                 raise BundleError(f"mounts[{index}].target: not an absolute path")

@@ -21,6 +21,7 @@ from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.kernel.program import DEFAULT_PATH, Program, find_program
 from balenawasm.runtime import control
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
+from balenawasm.runtime.preopens import existing_directories
 from balenawasm.runtime.rootfs import build_namespace, host_program
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.wasi.errno import Errno, GuestError
@@ -158,7 +159,10 @@ class Container:
         program: Program | None,
     ) -> Process:
         try:
-            return self._kernel.spawn(argv, environ, cwd, fds, program=program)
+            preopens = existing_directories(self._kernel.namespace, NOBODY, self.bundle.preopens)
+            return self._kernel.spawn(
+                argv, environ, cwd, fds, preopens=(b"/", *preopens), program=program
+            )
         except GuestError as error:
             raise _cannot_start(argv[0] if argv else b"", error) from error
 

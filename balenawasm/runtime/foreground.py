@@ -62,6 +62,7 @@ class RunSpec(NamedTuple):
     stdin: bool = False
     tty: bool = False
     memory: int | None = None
+    preopens: tuple[bytes, ...] = ()
 
 
 def run_foreground(
@@ -117,6 +118,7 @@ def _bundle(spec: RunSpec, container_id: str, network: Path, listeners: int) -> 
         limits=Limits(memory=spec.memory),
         stdin=spec.stdin,
         tty=spec.tty,
+        preopens=spec.preopens,
     )
 
 
@@ -168,7 +170,7 @@ def _run_in_child(
     notice: Callable[[str], None],
 ) -> int:
     def report(message: Message) -> None:
-        if not isinstance(message, control.Loaded):
+        if isinstance(message, (control.Progress, control.Failed)):
             reports.send(message)
 
     streams = passed_streams(stdin=bundle.stdin, log=lambda line: _shown(line, notice))

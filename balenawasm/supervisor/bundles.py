@@ -55,6 +55,7 @@ def make_bundle(
         ),
         hostname=service.hostname or service.name,
         limits=service.limits,
+        preopens=service.preopens,
         log=str(home.container(container_id).log),
     ).check()
 

@@ -89,6 +89,7 @@ class _Builder:
             depends_on=tuple(_dependency(service, entry) for entry in service.depends_on),
             stop_signal=signal_number(config.stop_signal),
             allow=_allowed(service),
+            preopens=tuple(_bytes(name) for name in config.preopens),
             labels=tuple(
                 Label(name=name, value=value)
                 for name, value in sorted({**config.labels, **service.labels}.items())

@@ -93,6 +93,7 @@ class ServiceTarget(NamedTuple):
     allow: tuple[str, ...] = ()
     limits: Limits = DEFAULT_LIMITS
     labels: tuple[Label, ...] = ()
+    preopens: tuple[bytes, ...] = ()
 
     @property
     def identity(self) -> Digest:

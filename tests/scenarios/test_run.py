@@ -170,3 +170,13 @@ def test_a_terminal_is_one_inside_too(cli: Cli) -> None:
     os.close(main)
     assert process.wait(30) == 0
     assert b"tty True 42" in seen
+
+
+def test_dockers_usual_place_for_an_application(cli: Cli) -> None:
+    (cli.directory / "Balenafile").write_text(
+        "FROM balenaos/python\nWORKDIR /usr/src/app\nCOPY . .\nCMD python main.py\n"
+    )
+    (cli.directory / "main.py").write_text("import os, part; print(os.getcwd(), part.NAME)")
+    (cli.directory / "part.py").write_text("NAME = __file__")
+    cli("build", "-t", "usual", ".")
+    assert cli("run", "usual").stdout == "/usr/src/app /usr/src/app/part.py\n"
