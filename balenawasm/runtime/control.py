@@ -50,6 +50,10 @@ class Kill(NamedTuple):
     id: str
 
 
+class Ready(NamedTuple):
+    """A runner that was forked ahead has rehearsed and waits for Start."""
+
+
 class Running(NamedTuple):
     """Process 1 runs; `pid` is the runner's host process."""
 
@@ -148,6 +152,7 @@ class Done(NamedTuple):
 Message = (
     Start
     | Kill
+    | Ready
     | Running
     | Failed
     | Progress

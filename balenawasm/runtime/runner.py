@@ -91,8 +91,8 @@ def run_container(
 ) -> ExitRecord:
     """Run a container to its end in this process, and write its exit record.
 
-    `report` gets Progress, Running or Failed; `client` is one more control connection, which is
-    closed at the end. With `control_socket` others may connect, too.
+    `report` gets Progress, then Running and at last Exited, or Failed; `client` is one more control
+    connection, which is closed at the end. With `control_socket` others may connect, too.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     started_at = time.time()
@@ -135,7 +135,9 @@ def run_container(
         finished_at=time.time(),
     )
     _write_record(paths, record)
-    server.close(control.Exited(id=bundle.id, code=record.code, reason=record.reason))
+    exited = control.Exited(id=bundle.id, code=record.code, reason=record.reason)
+    server.close(exited)
+    report(exited)
     return record
 
 

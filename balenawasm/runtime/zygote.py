@@ -3,9 +3,9 @@
     python -m balenawasm.runtime.zygote --home DIR --channel FD
 
 It speaks `balenawasm.runtime.control` with the supervisor over FD: Start forks a runner (one is
-kept forked ahead, so that a start costs no fork), Kill ends one. It reports what its runners report
-and, once a runner's process is gone, Exited. Runners of modules that were used before start with
-the native code already mapped.
+kept forked ahead and rehearsed, so that a start costs no fork), Kill ends one. It passes on what
+its runners report, and says Exited for a runner that ended without a word. Runners of modules that
+were used before start with the native code already mapped.
 
 Invariants: exactly one thread, or no fork; a runner has the zygote's standard streams, its own
 channel and the engine's fds, no other; when the supervisor's end of the channel closes, or the
@@ -39,6 +39,7 @@ from balenawasm.runtime.hostprocess import (
     thread_count,
 )
 from balenawasm.runtime.machine import new_machine
+from balenawasm.runtime.rehearsal import prepare_rehearsals, rehearse
 from balenawasm.runtime.runner import log_streams, run_container
 from balenawasm.vfs.node import Content
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from balenawasm.engine.machine import Machine
+    from balenawasm.runtime.control import Message
 
 _QUIET_MS = 10
 """Idle time after which the next runner is forked ahead and modules are loaded: not while a start
@@ -60,7 +62,9 @@ class _Runner:
         self.pidfd = os.pidfd_open(pid)
         self.channel = channel
         self.id = ""
-        self.failed = False
+        self.reported = False
+        """Whether the supervisor has been told how it ended, or that it did not start."""
+        self.ready = False
         self.stale = False
 
     def kill(self) -> None:
@@ -94,6 +98,7 @@ class Zygote:
 
     def run(self) -> None:
         """Serve until the supervisor is gone, then kill and reap every runner."""
+        prepare_rehearsals(self._home)
         gc.collect()
         gc.freeze()
         try:
@@ -134,7 +139,11 @@ class Zygote:
         return True
 
     def _start(self, message: control.Start, fds: Sequence[int]) -> None:
-        runner, self._spare = self._spare or self._fork(), None
+        runner = self._spare
+        if runner is not None and runner.ready:
+            self._spare = None
+        else:
+            runner = self._fork(rehearsing=False)
         self._forks_ahead = True
         runner.id = message.id
         try:
@@ -156,7 +165,7 @@ class Zygote:
             self._spare = None
             # One that failed by itself must not be replaced at once, for ever.
             self._forks_ahead = runner.stale
-        elif not runner.failed:
+        elif not runner.reported:
             self._supervisor.send(self._how_it_ended(runner, status))
 
     def _pass_on(self, runner: _Runner) -> bool:
@@ -177,8 +186,12 @@ class Zygote:
         if isinstance(message, control.Loaded):
             if message.identity not in self._loaded:
                 self._to_load.add(message.identity)
-        elif isinstance(message, (control.Running, control.Failed, control.Progress)):
-            runner.failed = runner.failed or isinstance(message, control.Failed)
+        elif isinstance(message, control.Ready):
+            runner.ready = True
+        elif isinstance(message, (control.Running, control.Progress)):
+            self._supervisor.send(message)
+        elif isinstance(message, (control.Failed, control.Exited)):
+            runner.reported = True
             self._supervisor.send(message)
         return True
 
@@ -211,16 +224,16 @@ class Zygote:
                     self._spare.kill()
             self._engine_fds |= open_fds() - before
         elif self._spare is None and self._forks_ahead:
-            self._spare = self._fork()
+            self._spare = self._fork(rehearsing=True)
 
-    def _fork(self) -> _Runner:
+    def _fork(self, *, rehearsing: bool) -> _Runner:
         if thread_count() != 1:
             raise RuntimeError("the zygote has more than one thread and cannot fork")
         ours, theirs = control.make_pair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_runner(theirs, ours, parent)
+            self._become_runner(theirs, ours, parent, rehearsing=rehearsing)
         theirs.close()
         ours.socket.setblocking(False)
         runner = _Runner(pid, ours)
@@ -229,7 +242,9 @@ class Zygote:
         self._poll.register(ours, select.POLLIN)
         return runner
 
-    def _become_runner(self, channel: Channel, zygote: Channel, parent: int) -> None:
+    def _become_runner(
+        self, channel: Channel, zygote: Channel, parent: int, *, rehearsing: bool
+    ) -> None:
         """The forked child's life; never returns."""
         code = NOT_STARTED
         try:
@@ -241,6 +256,9 @@ class Zygote:
             for runner in set(self._runners.values()):
                 runner.close()
             close_other_fds({channel.fileno(), *self._engine_fds})
+            if rehearsing:
+                rehearse(self._home, self._machine)
+                channel.send(control.Ready())
             code = run_next(self._home, self._machine, channel)
         except BaseException:  # the child of a fork must never unwind into the parent's stack
             sys.excepthook(*sys.exc_info())
@@ -278,12 +296,19 @@ def run_next(home: Home, machine: Machine, channel: Channel) -> int:
     except (OSError, BalenaWasmError) as error:
         channel.send(control.Failed(id=message.id, message=f"cannot read the bundle: {error}"))
         return NOT_STARTED
+
+    def report(news: Message) -> None:
+        if isinstance(news, (control.Exited, control.Failed)):
+            # When the end is reported, the published ports are free again, as far as we go.
+            control.close_all(listeners)
+        channel.send(news)
+
     record = run_container(
         bundle,
         paths,
         machine,
         log_streams(Path(bundle.log) if bundle.log is not None else paths.log),
-        report=channel.send,
+        report=report,
         listeners=listeners,
     )
     return record.code & 0xFF
