@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Imports without byte code would compile 200 modules at each start of the command.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-long check format lock clean tools
 
 $(READY): requirements.lock pyproject.toml scripts/set-up
