@@ -1,0 +1,76 @@
+"""The quick reader of `run` against click, which has the say."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from balenawasm.cli.run import run_command
+from balenawasm.cli.run_options import OPTIONS, RunOptions, read_plainly
+from balenawasm.runtime.ports import PublishedPort
+
+WORDS = st.lists(
+    st.sampled_from(
+        [name for option in OPTIONS for name in option.names]
+        + [f"{name}=a:/b" for option in OPTIONS for name in option.names]
+        + ["--", "-", "-it", "-eA=1", "--memory=64m", "--help", "--unknown", "", "image", "x.wasm"]
+        + ["A=1", "a:/b:ro", "8080:80", "99999", "64m", "é", "--publish=80"]
+    ),
+    max_size=7,
+)
+
+
+def read_by_click(words: list[str]) -> RunOptions | None:
+    try:
+        with run_command.make_context("run", list(words)) as context:
+            return RunOptions(**context.params)
+    except (click.ClickException, click.exceptions.Exit):
+        return None
+
+
+@given(WORDS)
+@example(["-e", "--", "image", "--", "-e", "x"])
+@example(["--env=", "image"])
+@example(["-w", "", "image", ""])
+def test_what_it_reads_click_reads_alike(words: list[str]) -> None:
+    options = read_plainly(["run", *words])
+    if options is not None:
+        assert options == read_by_click(words)
+
+
+def test_every_option() -> None:
+    words = "run -e A=1 --env=B=2 -v a:/b -p 8080:80 -w /w -i -t --memory 1k --entrypoint e i a -b"
+    assert read_plainly(words.split()) == RunOptions(
+        image="i",
+        arguments=("a", "-b"),
+        variables=("A=1", "B=2"),
+        volumes=(("a", "/b", False),),
+        ports=(PublishedPort(container_port=80, host_port=8080),),
+        workdir="/w",
+        interactive=True,
+        tty=True,
+        memory=1024,
+        entrypoint="e",
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["up"],
+        ["--help"],
+        ["run"],
+        ["run", "--help"],
+        ["run", "-e"],
+        ["run", "-it", "image"],
+        ["run", "--tty=yes", "image"],
+        ["run", "-p", "99999", "image"],
+        ["run", "--", "image"],
+    ],
+    ids=" ".join,
+)
+def test_anything_special_is_left_to_click(words: list[str]) -> None:
+    assert read_plainly(words) is None
