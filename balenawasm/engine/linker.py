@@ -3,26 +3,17 @@
 "Unchecked" is Wasmtime's word for host functions that get the raw argument slots instead of boxed
 values; checked ones cost ten times as much per call. The types are right by construction: the same
 signature makes the wasm type that instantiation checks and the layout that the slots are read with.
-
-One set of callbacks serves all guests. The process on whose behalf a call runs is the one that its
-thread runs (`current`).
-
-What may not happen: a Python exception leaving a callback. ctypes would print it and the guest
-would go on with garbage. So everything a handler raises becomes an errno, or the guest's outcome
-and a trap that unwinds it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import struct
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from balenawasm.engine.callbacks import callback_of
 from balenawasm.engine.library import (
     HOST_FUNCTION,
-    VAL_RAW_SIZE,
     WASM_I32,
     WASM_I64,
     EngineError,
@@ -33,15 +24,11 @@ from balenawasm.engine.library import (
 )
 from balenawasm.engine.program_file import InvalidModuleError
 from balenawasm.engine.traps import printable, summary
-from balenawasm.kernel.dispatch import errno_of
-from balenawasm.kernel.outcome import Exited, ExitRequest, Killed, Outcome, Signaled, Trapped
 from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import CodeType
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from balenawasm.kernel.process import Process
     from balenawasm.personality.syscall import Syscall
 
 Tables: TypeAlias = "Mapping[str, Mapping[str, Syscall]]"
@@ -52,106 +39,13 @@ class MissingImportsError(InvalidModuleError):
     """A program asks for host functions that no personality here has."""
 
 
-class _Current(threading.local):
-    """What this thread runs."""
-
-    process: Process
-    outcome: Outcome | None = None
-    """Set by a host call that ends the guest, before it traps."""
-
-
-current: Final = _Current()
-
 _WITHOUT_RESULT: Final = frozenset(("proc_exit",))
 _EXPLANATION_LIMIT: Final = 20
 
-_slots = memoryview((ctypes.c_ubyte * ((1 << 48) - 1)).from_address(0)).cast("B")
-"""All of the process's addresses: used only at the argument slots whose address the engine has just
-handed over.
-"""
-
-_write_result = struct.Struct("<I").pack_into
 _keep_alive: list[Any] = []
 """Callback objects. The engine keeps their addresses for as long as any linker lives; so do we, for
 ever.
 """
-
-
-def _layout(signature: str) -> struct.Struct:
-    """How the argument slots are read: unsigned, each value at the start of its 16 bytes."""
-    padding = {"i": f"I{VAL_RAW_SIZE - 4}x", "q": f"Q{VAL_RAW_SIZE - 8}x"}
-    fields = "".join(padding[letter] for letter in signature)
-    return struct.Struct("<" + fields)
-
-
-_TEMPLATE: Final = """
-def callback(environment, caller, slots, count):
-    try:
-        {names}= unpack(memory, slots)
-        write_result(memory, slots, handler(current.process{arguments}))
-        return 0
-    except BaseException as error:
-        return fail(error, name, slots)
-"""
-
-
-@functools.cache
-def _callback_code(parameters: int) -> CodeType:
-    """The code that makes a callback for a handler with this many parameters.
-
-    Its source is generated so that the handler is called with plain positional arguments: unpacking
-    a tuple into the call costs another 80 ns, a fifth of the whole call.
-    """
-    names = [f"a{index}" for index in range(parameters)]
-    source = _TEMPLATE.format(
-        names="".join(f"{name}, " for name in names) or "() ",
-        arguments="".join(f", {name}" for name in names),
-    )
-    return compile(source, f"<host function of {parameters}>", "exec")
-
-
-def _callback(syscall: Syscall) -> Callable[..., int]:
-    """Make the function that the engine calls."""
-    namespace: dict[str, Any] = {
-        "current": current,
-        "fail": _fail,
-        "handler": syscall.handler,
-        "memory": _slots,
-        "name": syscall.name,
-        "unpack": _layout(syscall.signature).unpack_from,
-        "write_result": _write_result,
-    }
-    exec(_callback_code(len(syscall.signature)), namespace)  # noqa: S102 - our own template
-    function: Callable[..., int] = namespace["callback"]
-    return function
-
-
-def _fail(error: BaseException, name: str, slots: int) -> int:
-    """Turn what a handler raised into an errno, or into an outcome and a trap. Raises nothing,
-    whatever happens.
-    """
-    try:
-        errno = errno_of(error)
-        if errno is not None:
-            _write_result(_slots, slots, errno)
-            return 0
-        current.outcome = _outcome_of(error, name)
-    except BaseException:
-        current.outcome = Trapped(f"bug in the kernel, in {name}")
-    trap: int = api.wasmtime_trap_new(b"the process ended", 17)
-    return trap
-
-
-def _outcome_of(error: BaseException, name: str) -> Outcome:
-    if isinstance(error, ExitRequest):
-        return Exited(error.code)
-    if isinstance(error, Killed):
-        signaled: Signaled = current.process.outcome_of_kill()
-        return signaled
-    import traceback  # noqa: PLC0415 - 2 ms of every start that only a bug is worth
-
-    lines = "".join(traceback.format_exception(error))
-    return Trapped(f"bug in the kernel, in {name}: {type(error).__name__}: {error}\n{lines}")
 
 
 class ImportName(NamedTuple):
@@ -208,7 +102,7 @@ class Linker:
         return bool(wanted)
 
     def _define(self, module: bytes, name: bytes, syscall: Syscall) -> None:
-        callback = HOST_FUNCTION(_callback(syscall))
+        callback = HOST_FUNCTION(callback_of(syscall))
         _keep_alive.append(callback)
         results = "" if syscall.name in _WITHOUT_RESULT else "i"
         parameters, returned = _value_types(syscall.signature), _value_types(results)

@@ -18,6 +18,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from balenawasm.engine.callbacks import current
 from balenawasm.engine.configuration import MEMORY_RESERVATION, new_engine
 from balenawasm.engine.interrupter import Interrupter
 from balenawasm.engine.library import (
@@ -30,7 +31,7 @@ from balenawasm.engine.library import (
     api,
     take_error,
 )
-from balenawasm.engine.linker import Linker, Tables, current
+from balenawasm.engine.linker import Linker, Tables
 from balenawasm.engine.program_file import CANNOT_EXECUTE
 from balenawasm.engine.thread_stack import check_stack
 from balenawasm.engine.traps import printable, summary, take_trap
