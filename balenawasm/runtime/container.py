@@ -51,12 +51,15 @@ class Container:
         *,
         listeners: Sequence[int] = (),
         log: Callable[[str], None],
+        dropped_lines: Callable[[], int] = lambda: 0,
     ) -> None:
         """Make network, root and kernel; `listeners` are the published ports' sockets.
 
-        `log` takes lines about the container that its user should see. StartError.
+        `log` takes lines about the container that its user should see; `dropped_lines` tells how
+        many log lines were lost. StartError.
         """
         self.bundle = bundle
+        self._dropped_lines = dropped_lines
         self._log = log
         self._machine = machine
         machine.log = log
@@ -131,6 +134,7 @@ class Container:
                 for p in self._kernel.processes.all()
             ),
             resident=pages * os.sysconf("SC_PAGE_SIZE"),
+            log_dropped=self._dropped_lines(),
         )
 
     def finish(self) -> None:

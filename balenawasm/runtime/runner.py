@@ -49,6 +49,10 @@ class Streams(NamedTuple):
     log: Callable[[str], None]
     writer: LogWriter | None
 
+    def dropped_lines(self) -> int:
+        """How many lines the log has lost."""
+        return self.writer.dropped if self.writer is not None else 0
+
     def close(self) -> None:
         """Give the streams back, which writes what is left of unfinished log lines."""
         for description in self.fds.values():
@@ -99,7 +103,14 @@ def run_container(
     paths.exit.unlink(missing_ok=True)
     try:
         listener = _listen(paths) if control_socket else None
-        container = Container(bundle, paths, machine, listeners=listeners, log=streams.log)
+        container = Container(
+            bundle,
+            paths,
+            machine,
+            listeners=listeners,
+            log=streams.log,
+            dropped_lines=streams.dropped_lines,
+        )
         server = ControlServer(container, listener)
         identity = container.start(streams.fds, _progress(bundle.id, report))
     except StartError as error:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from balenawasm.runtime.home import Home
     from balenawasm.runtime.ports import BoundPort, PublishedPort
     from balenawasm.supervisor.project_state import ProjectState
-    from balenawasm.supervisor.record import ProjectFiles
+    from balenawasm.supervisor.record import ProjectFiles, ProjectRecord
     from balenawasm.supervisor.target_state import ProjectTarget, ServiceTarget
     from balenawasm.supervisor.zygote_client import ZygoteClient
 
@@ -93,6 +93,7 @@ class Executors:
         self._state = state
         self._files = files
         self._target = target
+        self._saved: ProjectRecord | None = None
         self._writing = asyncio.Lock()
         """Held from looking at the state until a file made from it is written."""
 
@@ -123,10 +124,12 @@ class Executors:
                 await self._tools.blocking(self._files.forget)
 
     async def save(self) -> None:
-        """Write the project's record."""
+        """Write the project's record, unless that is what the file says already."""
         async with self._writing:
             record = self._state.record()
-            await self._tools.blocking(lambda: self._files.save_record(record))
+            if record != self._saved:
+                await self._tools.blocking(lambda: self._files.save_record(record))
+                self._saved = record
 
     # Network, volumes and ports.
 

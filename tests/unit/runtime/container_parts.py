@@ -60,6 +60,12 @@ _SERVER = """(local $listener i32) (local $connection i32)
     (call $write (local.get $connection) (i32.const 320) (i32.const 3))
     (drop (call $fd_close (local.get $connection)))
     (br $again))"""
+_FETCH = """(local $connection i32)
+  (local.set $connection (call $open (i32.const 200) (i32.const 24) (i64.const 0x3fffffff)))
+  (i32.store (i32.const 0) (i32.const 4096))
+  (i32.store (i32.const 4) (i32.const 4096))
+  (drop (call $fd_read (local.get $connection) (i32.const 0) (i32.const 1) (i32.const 8)))
+  (call $write (i32.const 1) (i32.const 4096) (i32.load (i32.const 8)))"""
 _CAT_HOSTS = """(local $fd i32) (local $n i32)
   (local.set $fd (call $open (i32.const 200) (i32.const 9) (i64.const 2)))
   (i32.store (i32.const 0) (i32.const 4096))
@@ -94,6 +100,7 @@ def guests() -> dict[str, bytes]:
         "serve": _guest(
             _SERVER, (200, "net/tcp/listen/*!80"), (300, "listening\\n"), (320, "hi\\n")
         ),
+        "fetch": _guest(_FETCH, (200, "net/tcp/connect/serve!80")),
         "hosts": _guest(_CAT_HOSTS, (200, "etc/hosts")),
         "env": _guest(_ENVIRON),
         "echo": _guest(

@@ -260,6 +260,32 @@ def test_stop_start_restart(client: SupervisorClient, layer: Digest) -> None:
         client.stop("other", "serve")
 
 
+def test_services_reach_each_other_by_name(
+    home: Home, client: SupervisorClient, layer: Digest
+) -> None:
+    client.apply(
+        project(
+            # Both listen on port 80, and neither is published.
+            service("serve", layer),
+            service("other", layer, b"serve"),
+            service(
+                "fetch",
+                layer,
+                depends_on=(Dependency(service="serve"), Dependency(service="other")),
+                restart=RestartPolicy.ON_FAILURE,
+            ),
+        )
+    )
+    until(lambda: "hi" in [line.line for line in client.logs("shop", services=["fetch"])])
+    hosts = (home.network("shop") / "hosts").read_text()
+    assert hosts == "10.0.1.4\tfetch\n10.0.1.3\tother\n10.0.1.2\tserve\n"
+    # A second project has a network of its own, where the name means nothing.
+    client.apply(project(service("fetch", layer))._replace(name="mall"))
+    until(lambda: client.project("mall").services[0].state is ServiceState.EXITED)
+    assert client.project("mall").services[0].exit_code == 99
+    client.remove("mall")
+
+
 def test_a_guest_that_ignores_its_signal_is_killed(client: SupervisorClient, layer: Digest) -> None:
     client.apply(project(service("sleep", layer, stop_signal=28, stop_grace=0.1)))
     assert client.stop("shop", "sleep").services[0].exit_code == 137
