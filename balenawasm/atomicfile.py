@@ -1,7 +1,7 @@
 """Durable writes: a reader, or the machine after a power cut, sees the old file or the new one.
 
-The order is: temporary file in the same directory, write, fsync of the file, rename over the target, fsync of the
-directory. POSIX promises the rename's atomicity; only the last fsync makes it survive a power cut.
+The order is: temporary file in the same directory, write, fsync of the file, rename over the
+target, fsync of the directory. POSIX promises the rename's atomicity; only the last fsync makes it survive a power cut.
 Every file that must not be lost goes through here.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Names of unfinished files start so; a store may delete such files when it holds its exclusive lock."""
+"""Names of unfinished files start so; a store may delete them under its exclusive lock."""
 
 
 def fsync_directory(path: Path) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
-from typing import BinaryIO, NewType, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NewType, Protocol
 
 from balenawasm.errors import BalenaWasmError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Digest = NewType("Digest", str)
 """A checked `sha256:<hex>` string; make one with :func:`parse_digest` or :func:`sha256`."""
@@ -26,11 +28,13 @@ class InvalidDigestError(BalenaWasmError):
 class Writable(Protocol):
     """The one method of a binary file that streaming writers need."""
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> int: ...
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Write all of `data`; returns its length in bytes."""
+        ...
 
 
 def parse_digest(text: str) -> Digest:
-    """Return `text` as a Digest; raises InvalidDigestError unless it is `sha256:` and 64 hex digits."""
+    """Return `text` as a Digest; InvalidDigestError unless it is `sha256:` and 64 hex digits."""
     if not _PATTERN.match(text):
         raise InvalidDigestError(f"not a sha256 digest: {text!r}")
     return Digest(text)

@@ -94,8 +94,8 @@ class Errno(IntEnum):
 class GuestError(Exception):
     """An operation failed in a way that its guest is told as an errno.
 
-    The only exception that a system call handler, a node or a file description raises on purpose; anything else is a
-    bug of ours and kills the guest that met it.
+    The only exception that a system call handler, a node or a file description raises on purpose;
+    anything else is a bug of ours and kills the guest that met it.
     """
 
     def __init__(self, errno: Errno) -> None:

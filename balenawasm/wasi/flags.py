@@ -1,4 +1,4 @@
-"""Enumerations and flag sets of WASI preview 1 (document `phases/snapshot/docs.md`), by their own names.
+"""Enumerations and flag sets of WASI preview 1 (`phases/snapshot/docs.md`), by their own names.
 
 Plain integers rather than `enum.Flag`: system calls test these bits a million times a second.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Filetype(IntEnum):
-    """`filetype`; the preview has none for pipes, which are shown as UNKNOWN like wasmtime shows them."""
+    """`filetype`; it has none for pipes, which are shown as UNKNOWN as wasmtime shows them."""
 
     UNKNOWN = 0
     BLOCK_DEVICE = 1

@@ -1,4 +1,4 @@
-"""Import names of `wasi_snapshot_preview1` → their wasm parameters, one letter each: `i` = i32, `q` = i64.
+"""Import names of `wasi_snapshot_preview1` → wasm parameters, a letter each: `i` i32, `q` i64.
 
 Every function answers one i32 (an errno) except proc_exit, which does not return.
 """
