@@ -1,7 +1,8 @@
 """Durable writes: a reader, or the machine after a power cut, sees the old file or the new one.
 
 The order is: temporary file in the same directory, write, fsync of the file, rename over the
-target, fsync of the directory. POSIX promises the rename's atomicity; only the last fsync makes it survive a power cut.
+target, fsync of the directory. POSIX promises that the rename is atomic; only the last fsync makes
+it survive a power cut.
 Every file that must not be lost goes through here.
 """
 

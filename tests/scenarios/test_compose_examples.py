@@ -51,7 +51,7 @@ def project(cli: Cli, request: pytest.FixtureRequest) -> Iterator[tuple[Cli, int
 @pytest.mark.parametrize("project", ["hello-python"], indirect=True)
 def test_hello_python(project: tuple[Cli, int]) -> None:
     cli, port = project
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     assert "Hello from Python" in get(port)
     (status,) = json.loads(cli("ps", "--json").stdout)
     assert status["name"] == "hello-python"
@@ -73,7 +73,7 @@ def test_hello_python(project: tuple[Cli, int]) -> None:
 @pytest.mark.parametrize("project", ["hello-python"], indirect=True)
 def test_a_changed_source_is_built_and_replaces_the_service(project: tuple[Cli, int]) -> None:
     cli, port = project
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     before = json.loads(cli("image", "inspect", "hello-python-web").stdout)[0]
     source = cli.directory / "web" / "src" / "server.py"
     source.write_text(source.read_text().replace("Hello from Python", "Hello again"))
@@ -88,7 +88,7 @@ def test_a_changed_source_is_built_and_replaces_the_service(project: tuple[Cli, 
 @pytest.mark.parametrize("project", ["two-services"], indirect=True)
 def test_two_services(project: tuple[Cli, int]) -> None:
     cli, port = project
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     assert "Hello from api" in get(port)
     assert "visit 2" in get(port)
     # The volume is one and the same in both services.
@@ -117,14 +117,14 @@ def test_two_services(project: tuple[Cli, int]) -> None:
 @pytest.mark.parametrize("project", ["two-services"], indirect=True)
 def test_volumes_outlive_down_and_go_with_v(project: tuple[Cli, int]) -> None:
     cli, port = project
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     assert "visit 1" in get(port)
     cli("down")
     assert wait_for_no_process(cli.home) == {}
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     assert "visit 2" in get(port)
     cli("down", "-v")
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     assert "visit 1" in get(port)
 
 
@@ -149,7 +149,7 @@ def test_a_crashing_service_is_restarted(project: tuple[Cli, int]) -> None:
     source.write_text(text)
     file = cli.directory / "balena-compose.yml"
     file.write_text(file.read_text() + "    restart: always\n")
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     with pytest.raises((urllib.error.URLError, ConnectionError, OSError)):
         get(port, "/die")
     # The published socket stays open: the next request waits in its backlog for the new process.
@@ -161,7 +161,7 @@ def test_a_crashing_service_is_restarted(project: tuple[Cli, int]) -> None:
 @pytest.mark.parametrize("project", ["hello-python"], indirect=True)
 def test_exec_takes_input_and_is_interrupted(project: tuple[Cli, int]) -> None:
     cli, _ = project
-    cli("up", "-d")
+    cli("up", "-d", "--build")
     upper = cli("exec", "-i", "web", "python", "-c", "print(input().upper())", stdin="shout\n")
     assert upper.stdout == "SHOUT\n"
     process = cli.start("exec", "web", "python", "-c", "while True: pass")
