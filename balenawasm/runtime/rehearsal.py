@@ -45,8 +45,7 @@ def prepare_rehearsals(home: Home) -> None:
 
 def rehearse(home: Home, machine: Machine) -> None:
     """Run the tiny container in this process. Whatever goes wrong only makes the start slower."""
-    # Named like a `run`'s, so that what a killed rehearsal leaves is swept like a `run`'s.
-    container_id = f"run-{os.getpid()}-rehearsal"
+    container_id = _container_id(os.getpid())
     paths = home.container(container_id)
     network = home.network(container_id)
     bundle = Bundle(
@@ -63,9 +62,21 @@ def rehearse(home: Home, machine: Machine) -> None:
         run_container(
             read_bundle(paths.bundle), paths, machine, log_streams(paths.log), report=_encode
         )
-    for directory in (paths.directory, paths.run, network):
+    forget_rehearsal(home, os.getpid())
+
+
+def forget_rehearsal(home: Home, pid: int) -> None:
+    """Remove the files of a rehearsal in the process `pid`, which may have been killed at it."""
+    name = _container_id(pid)
+    paths = home.container(name)
+    for directory in (paths.directory, paths.run, home.network(name)):
         with contextlib.suppress(OSError):
             remove_tree(directory)
+
+
+def _container_id(pid: int) -> str:
+    # Named like a `run`'s, so that what is left after a power cut is swept like a `run`'s.
+    return f"run-{pid}-rehearsal"
 
 
 def _program(home: Home) -> Path:

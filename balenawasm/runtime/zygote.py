@@ -39,7 +39,7 @@ from balenawasm.runtime.hostprocess import (
     thread_count,
 )
 from balenawasm.runtime.machine import new_machine
-from balenawasm.runtime.rehearsal import prepare_rehearsals, rehearse
+from balenawasm.runtime.rehearsal import forget_rehearsal, prepare_rehearsals, rehearse
 from balenawasm.runtime.runner import log_streams, run_container
 from balenawasm.vfs.node import Content
 
@@ -271,7 +271,7 @@ class Zygote:
             self._runners.pop(fd, None)
             with contextlib.suppress(KeyError):
                 self._poll.unregister(fd)
-        runner.close()
+        self._clean_up(runner)
 
     def _end_all(self) -> None:
         runners = set(self._runners.values())
@@ -279,7 +279,12 @@ class Zygote:
             runner.kill()
         for runner in runners:
             os.waitpid(runner.pid, 0)
-            runner.close()
+            self._clean_up(runner)
+
+    def _clean_up(self, runner: _Runner) -> None:
+        runner.close()
+        if not runner.id:
+            forget_rehearsal(self._home, runner.pid)
 
 
 def run_next(home: Home, machine: Machine, channel: Channel) -> int:

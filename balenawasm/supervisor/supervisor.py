@@ -18,7 +18,8 @@ from balenawasm.supervisor.executors import Tools
 from balenawasm.supervisor.project import GoneError, Project
 from balenawasm.supervisor.project_state import service_state
 from balenawasm.supervisor.status import ENDING, ContainerStatus, ProgressEvent, ProjectStatus
-from balenawasm.supervisor.zygote_client import ZygoteClient, sweep_scratch
+from balenawasm.supervisor.sweep import sweep_containers, sweep_runs
+from balenawasm.supervisor.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,8 @@ class Supervisor:
 
     async def begin(self) -> None:
         """Take over every project on disk and start supervising."""
-        await self._tools.blocking(lambda: sweep_scratch(self.home))
+        await self._tools.blocking(lambda: sweep_runs(self.home))
+        unread = set()
         for directory in sorted(self.home.projects.iterdir()):
             project = Project(self._tools, directory.name, self._drop)
             try:
@@ -75,8 +77,12 @@ class Supervisor:
             except BalenaWasmError as error:
                 # One damaged project must not keep the others down; its files stay as they are.
                 sys.stderr.write(f"supervisor: project {directory.name}: {error.message}\n")
+                unread.add(directory.name)
                 continue
             self.projects[project.name] = project
+        known = {c for project in self.projects.values() for c in project.state.containers}
+        await self._tools.blocking(lambda: sweep_containers(self.home, known, unread))
+        for project in self.projects.values():
             project.begin()
         self.look_idle()
 

@@ -7,8 +7,6 @@ called, and the next start makes a new one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import TYPE_CHECKING
 import balenawasm
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
-from balenawasm.runtime.scratch import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,23 +124,3 @@ class ZygoteClient:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._channel.close()
         self._channel = self._process = None
-
-
-def sweep_scratch(home: Home) -> None:
-    """Remove what `run`s that were killed left behind: their process's number is in the name."""
-    for directory in (home.containers, home.run / "containers", home.run / "networks"):
-        for path in directory.glob("run-*-*"):
-            pid = path.name.split("-")[1]
-            if not pid.isdigit() or not _alive(int(pid)):
-                with contextlib.suppress(OSError):
-                    remove_tree(path)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

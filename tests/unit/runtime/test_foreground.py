@@ -236,8 +236,8 @@ def test_killing_the_command_kills_the_guest(home: Home, wasm: Callable[[str], P
         process.kill()
         # The pipe's end: the runner, which holds the other end of it, is gone as well.
         assert process.stdout.read() == b""
-    from balenawasm.supervisor.zygote_client import sweep_scratch
+    from balenawasm.supervisor.sweep import sweep_runs
 
     deadline = time.monotonic() + 10
     while list((home.run / "containers").iterdir()) and time.monotonic() < deadline:
-        sweep_scratch(home)
+        sweep_runs(home)
