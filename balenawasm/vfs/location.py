@@ -118,3 +118,10 @@ def cross(
         if error.errno is not Errno.ENOENT:
             raise
     return Placeholder(here.node, name, below.number), below
+
+
+def landing(jumped: Node | Location, here: Location, name: bytes) -> Location:
+    """Where a link called `name` in `here` that jumps leads to."""
+    if isinstance(jumped, Location):
+        return jumped
+    return Location(jumped, here, name, None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from balenawasm.vfs.description import Description
+    from balenawasm.vfs.location import Location
 
 MODE_OF_FILETYPE = {
     Filetype.DIRECTORY: stat_mode.S_IFDIR,
@@ -143,9 +144,9 @@ class Node:
         """A link's target; EINVAL when the node is no link."""
         raise GuestError(Errno.EINVAL)
 
-    def jump(self, caller: Caller) -> Node | None:
-        """The node behind a link that is more than its text (`/proc/<pid>/fd/1`), or None: readlink
-        says it all.
+    def jump(self, caller: Caller) -> Node | Location | None:
+        """What is behind a link that is more than its text (`/proc/<pid>/fd/1`), or None: readlink
+        says it all. A directory is answered as its location: the mounts below belong to the place.
         """
         return None
 

@@ -15,7 +15,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from balenawasm.vfs.directory import DirectoryDescription
-from balenawasm.vfs.location import SPECIAL, Location, Parent, components, cross, stay_or_climb
+from balenawasm.vfs.location import (
+    SPECIAL,
+    Location,
+    Parent,
+    components,
+    cross,
+    landing,
+    stay_or_climb,
+)
 from balenawasm.vfs.mounts import NOBODY, Mount, MountPoint, Placeholder
 from balenawasm.vfs.node import DirEntry
 from balenawasm.wasi.errno import Errno, GuestError
@@ -183,7 +191,7 @@ class Namespace:
             rest = names[index + 1 :]
             jumped = node.jump(caller)
             if jumped is not None:
-                here = Location(jumped, here, name, None)
+                here = landing(jumped, here, name)
                 if not rest:
                     return here
                 names = rest
@@ -279,7 +287,7 @@ class Namespace:
             if found.node.filetype is _LINK and follow:
                 jumped = found.node.jump(caller)
                 if jumped is not None:
-                    return Location(jumped, parent.location, parent.name, None)
+                    return landing(jumped, parent.location, parent.name)
                 # From here on it is the link's path, which may leave the start.
                 start, path, beneath = parent.location, found.node.readlink(caller), False
                 continue

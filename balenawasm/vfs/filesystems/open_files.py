@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.filesystems.process_view import FdTableView, FdView
+    from balenawasm.vfs.location import Location
 
 MAX_DIGITS = 10
 
@@ -89,10 +90,13 @@ class FdLink(Node):
         """The path it was opened by, or `kind:[inode]` as in proc(5)."""
         return describe(self._entry(caller))
 
-    def jump(self, caller: Caller) -> Node | None:
-        """The open file."""
+    def jump(self, caller: Caller) -> Node | Location | None:
+        """The open file; a directory is where it was opened, below the mounts of that place."""
+        entry = self._entry(caller)
+        if entry.location is not None and entry.description.filetype is Filetype.DIRECTORY:
+            return entry.location
         own = isinstance(caller, HasFds) and self._table(caller) is caller.fds
-        return OpenFile(self._entry(caller).description, own=own)
+        return OpenFile(entry.description, own=own)
 
     def _entry(self, caller: Caller) -> FdView:
         entry = self._table(caller).entries().get(self._fd)
