@@ -22,7 +22,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.socket_options import SocketOptions
-from balenawasm.vfs.endpoint import ANY, NOWHERE, Endpoint
+from balenawasm.vfs.endpoint import ANY, LOOPBACK, NOWHERE, Endpoint, is_loopback
 from balenawasm.vfs.node import Stat
 from balenawasm.vfs.socket import SocketDescription
 from balenawasm.wasi.errno import FROM_HOST, Errno, GuestError, from_oserror
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 SOCKET_DEVICE: Final = 0x736F  # "so": the st_dev of all sockets
 LONGEST_PEEK: Final = 2000
 """Bytes of one `peek`: their hexadecimal form fits into a link's target."""
+RETIRED_MAX: Final = 16
+"""Host objects of earlier attempts that one socket keeps. Nobody polls one that long ago."""
 FULL_QUEUE_RETRY_NS: Final = 5_000_000
 FULL_QUEUE_RETRIES: Final = 12_000
 """A blocking connect to a listener with a full queue tries for a minute, as TCP would."""
@@ -227,9 +229,12 @@ class TcpSocket(SocketDescription):
         if self._reservation is None:
             self._bind_locked(Endpoint(ANY, 0))
         host, port = self._local
+        if is_loopback(host) and route.destination.host not in (LOOPBACK, self._stack.address):
+            # As on Linux; a peer in another container would take us for itself.
+            raise GuestError(Errno.EINVAL)
         local = Endpoint(route.source if host == ANY else host, port)
         if self._host is not None:
-            self._retired.append(self._host)
+            self._retire(self._host)
             self._host = None
         if route.directory is None:
             self._connect_outside(destination)
@@ -240,6 +245,12 @@ class TcpSocket(SocketDescription):
         self._options.apply(self._host)
         self.host_fd = self._host.fileno()
         self._local, self._remote = local, destination
+
+    def _retire(self, host_object: socket.socket | Listener) -> None:
+        """Keep what somebody may still poll until close, within reason: each takes a host fd."""
+        self._retired.append(host_object)
+        if len(self._retired) > RETIRED_MAX:
+            self._retired.pop(0).close()
 
     def _connect_outside(self, destination: Endpoint) -> None:
         try:
@@ -284,8 +295,8 @@ class TcpSocket(SocketDescription):
                 listener, self._listener = self._listener, None
                 self._state = State.BOUND
                 if listener is not None:
-                    self._retired.append(listener)
                     listener.stop()
+                    self._retire(listener)
             return
         try:
             self._connected().shutdown(_HOW[how])
