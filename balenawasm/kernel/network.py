@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 MOST_REMEMBERED: Final = 1024
 """Outside addresses whose names are remembered, and denied destinations that were logged."""
 
+MOST_NAMES: Final = 256
+"""Names remembered of one outside address."""
+
 
 class Route(NamedTuple):
     """How to reach a destination: `directory` is None outside; `source` is our address there."""
@@ -251,7 +254,8 @@ class NetworkStack:
         if address is not None:
             return [address]
         name = name.lower().removesuffix(".")
-        if not name or len(name) > LONGEST_NAME or "\0" in name:
+        # What is printed nowhere must not reach the log either: a guest chooses the name.
+        if not name or len(name) > LONGEST_NAME or not name.isprintable() or " " in name:
             raise GuestError(Errno.ENOENT)
         if name == "localhost" or name.endswith(".localhost"):
             return [LOOPBACK]
@@ -283,7 +287,9 @@ class NetworkStack:
     def _remember(self, name: str, addresses: Sequence[str]) -> None:
         with self._lock:
             for address in addresses:
-                self._names_of_outside.setdefault(address, set()).add(name)
+                names = self._names_of_outside.setdefault(address, set())
+                if len(names) < MOST_NAMES:
+                    names.add(name)
                 self._names_of_outside.move_to_end(address)
             while len(self._names_of_outside) > MOST_REMEMBERED:
                 self._names_of_outside.popitem(last=False)

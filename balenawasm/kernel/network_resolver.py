@@ -13,7 +13,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,19 @@ class OutsideResolver:
         """
         if not self._free.acquire(blocking=False):
             raise GuestError(Errno.EAGAIN)
-        lookup = _Lookup()
-        threading.Thread(
-            target=self._run, args=(lookup, name), name="name lookup", daemon=True
-        ).start()
+        try:
+            lookup = _Lookup()
+        except OSError as error:
+            self._free.release()
+            raise GuestError(from_oserror(error)) from None
+        try:
+            threading.Thread(
+                target=self._run, args=(lookup, name), name="name lookup", daemon=True
+            ).start()
+        except RuntimeError:  # no more threads
+            self._free.release()
+            os.close(lookup.done_fd)
+            raise GuestError(Errno.EAGAIN) from None
         try:
             while not caller.wait([(lookup.done_fd, select.POLLIN)]):
                 pass

@@ -96,8 +96,10 @@ class SocketOptions:
     def _apply(self, name: str, host: socket.socket) -> None:
         try:
             if name == LINGER:
+                # Only "reset at close": with a time, close(2) would block even a non-blocking
+                # socket, and nothing would interrupt it. Without, data is sent after the close.
                 if self._linger is not None and host.family != socket.AF_UNIX:
-                    packed = _LINGER_FORMAT.pack(*self._linger)
+                    packed = _LINGER_FORMAT.pack(self._linger == (1, 0), 0)
                     host.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, packed)
                 return
             option = OPTIONS[name]
