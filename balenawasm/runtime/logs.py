@@ -39,7 +39,8 @@ LOG_FILES = 3
 """Files kept, the current one included."""
 
 _BLOCK = 64 << 10
-_MAX_COPY = 1 << 20
+_MAX_COPY = 64 << 10
+"""Bytes taken at once: each may be a line, and becomes a record of a hundred bytes."""
 _END, _PARTIAL_END = "}\n", ',"partial":true}\n'
 _MAX_RECORD = 8 * LONGEST_LINE
 """A record's length in a sound log; anything longer was not written by us and is skipped."""
@@ -63,10 +64,12 @@ class LogWriter:
     def append(self, stream: str, lines: list[tuple[bytes, bool]]) -> None:
         """Write (line, partial) pairs of one stream, all with the time of now."""
         start = f'{{"time":"{now_text()}","stream":"{stream}","line":'
-        data = b""
-        for line, partial in lines:
-            text = json.dumps(line.decode("utf-8", "replace"))
-            data += (start + text + (_PARTIAL_END if partial else _END)).encode("ascii")
+        data = "".join(
+            start
+            + json.dumps(line.decode("utf-8", "replace"))
+            + (_PARTIAL_END if partial else _END)
+            for line, partial in lines
+        ).encode("ascii")
         with self._lock:
             if self._closed:
                 return
@@ -134,9 +137,10 @@ class LogStream(Description):
             if total <= _MAX_COPY:
                 self._take(b"".join(buffers))
             else:
-                # Guests name sizes: never copy more than this at once.
+                # Guests name sizes: never copy more than this at once, and let a kill interrupt.
                 for buffer in buffers:
                     for start in range(0, buffer.nbytes, _MAX_COPY):
+                        caller.wait((), 0)
                         self._take(bytes(buffer[start : start + _MAX_COPY]))
         return total
 

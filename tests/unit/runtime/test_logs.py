@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 
 from balenawasm.runtime import logs
 from balenawasm.runtime.logs import LONGEST_LINE, LogReader, LogRecord, LogStream, LogWriter
+from balenawasm.vfs.mounts import NOBODY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CALLER = cast("Any", None)
-
 
 def write(stream: LogStream, *pieces: bytes) -> None:
-    assert stream.write(CALLER, [memoryview(p) for p in pieces]) == sum(map(len, pieces))
+    assert stream.write(NOBODY, [memoryview(p) for p in pieces]) == sum(map(len, pieces))
 
 
 def read(path: Path, **how: Any) -> list[LogRecord]:
