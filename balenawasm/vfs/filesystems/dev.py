@@ -13,6 +13,7 @@ from balenawasm.vfs.description import Buffers, Description
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.open_files import FdDirectory, FdLink, own_fds
+from balenawasm.vfs.filesystems.seekable import clear
 from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
@@ -20,6 +21,10 @@ from balenawasm.wasi.flags import Filetype
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+RANDOM_MAX: Final = (1 << 25) - 1
+"""Random bytes that one read gives, as on Linux: a larger one is short, and no kill waits for it.
+"""
+_RANDOM_CHUNK: Final = 1 << 20
 _FIRST_FD_NUMBER: Final = 1 << 32
 """Inode numbers of the links in `fd/` start here."""
 
@@ -177,7 +182,7 @@ class Zero(Null):
     def fill(self, buffers: Buffers) -> int:
         """Zeros without end."""
         for buffer in buffers:
-            buffer[:] = bytes(len(buffer))
+            clear(buffer)
         return sum(map(len, buffers))
 
 
@@ -195,10 +200,15 @@ class Random(Null):
     """/dev/random and /dev/urandom: the host's."""
 
     def fill(self, buffers: Buffers) -> int:
-        """Random bytes without end."""
+        """Random bytes without end, but as on Linux only so many at once."""
+        left = RANDOM_MAX
         for buffer in buffers:
-            buffer[:] = os.urandom(len(buffer))
-        return sum(map(len, buffers))
+            given = buffer[:left]
+            for start in range(0, len(given), _RANDOM_CHUNK):
+                piece = given[start : start + _RANDOM_CHUNK]
+                piece[:] = os.urandom(len(piece))
+            left -= len(given)
+        return RANDOM_MAX - left
 
 
 _DEVICES: Final[dict[bytes, tuple[type[Null], tuple[int, int]]]] = {

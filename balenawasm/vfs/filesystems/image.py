@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from balenawasm.disk.ext4.errors import CorruptImageError
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
-from balenawasm.vfs.filesystems.seekable import SeekableDescription
+from balenawasm.vfs.filesystems.seekable import SeekableDescription, clear
 from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Content, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
@@ -205,11 +205,14 @@ class ImageFile(ImageNode):
             if at >= end:
                 break
             begin, stop = max(at, offset), min(at + length, end)
-            piece = bytes(stop - begin) if data is None else data[begin - at : stop - at]
-            buffer[begin - offset : stop - offset] = piece
+            target = buffer[begin - offset : stop - offset]
+            if data is None:
+                clear(target)
+            else:
+                target[:] = data[begin - at : stop - at]
             covered = stop - offset
         if covered < len(buffer):
-            buffer[covered:] = bytes(len(buffer) - covered)
+            clear(buffer[covered:])
 
 
 class WholeDescription(SeekableDescription):

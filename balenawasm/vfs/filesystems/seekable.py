@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_OFFSET = (1 << 63) - 1
 """Offsets and sizes are signed 64-bit numbers in every interface a guest has."""
 
+_ZEROS = memoryview(bytes(1 << 16))
+
 
 class SeekableDescription(Description):
     """An open regular file. Subclasses have `read_at` and `size`."""
@@ -77,6 +79,13 @@ class SeekableDescription(Description):
                 raise GuestError(Errno.EINVAL)
             self._offset = offset
         return offset
+
+
+def clear(buffer: memoryview) -> None:
+    """Fill a buffer with zeros; guests choose its size, so none of that size is made to copy."""
+    for start in range(0, len(buffer), len(_ZEROS)):
+        piece = buffer[start : start + len(_ZEROS)]
+        piece[:] = _ZEROS[: len(piece)]
 
 
 def scatter(data: bytes | bytearray | memoryview, buffers: Buffers, offset: int) -> int:

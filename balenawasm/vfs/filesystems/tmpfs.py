@@ -5,9 +5,10 @@ truncate costs nothing until it is written. Every byte stored, and a flat sum fo
 against the limit: ENOSPC. Like Linux's tmpfs mounted `noatime`, reading does not change the access
 time.
 
-Invariants: `Tmpfs.used` is the sum of all files' `charge`; a file lives as long as it has a name or
-an open description. Locks: one for the whole file system, taken last. Data is copied to and from
-guest buffers under it, because a bytearray must not be resized while a view of it exists.
+Invariants: `Tmpfs.used` is the sum of all files' `cost` and of NODE_COST for each further name; a
+file lives as long as it has a name or an open description. Locks: one for the whole file system,
+taken last. Data is copied to and from guest buffers under it, because a bytearray must not be
+resized while a view of it exists.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
-from balenawasm.vfs.filesystems.seekable import MAX_OFFSET, SeekableDescription, scatter
+from balenawasm.vfs.filesystems.seekable import MAX_OFFSET, SeekableDescription, clear, scatter
 from balenawasm.vfs.node import Caller, Content, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import APPEND, Filetype
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Buffers, Description
 
 NODE_COST = 1024
-"""Bytes charged for a file besides its data: about what its objects take in this process."""
+"""Bytes charged for each name besides the data: about what its objects take in this process."""
 
 MAX_CONTENT = 1 << 30
 """Programs larger than this are refused."""
@@ -153,8 +154,11 @@ class TmpfsFile(TmpfsNode):
         start = offset
         for buffer in buffers:
             count = min(len(buffer), self.length - offset)
-            stored = bytes(self.data[offset : offset + count])
-            buffer[:count] = stored.ljust(count, b"\0")
+            if count <= 0:
+                break
+            with memoryview(self.data) as view:
+                stored = scatter(view, [buffer[:count]], offset)
+            clear(buffer[stored:count])
             offset += count
         return offset - start
 
@@ -374,6 +378,7 @@ class TmpfsDirectory(TmpfsNode):
                 raise GuestError(Errno.EPERM)
             if node.nlink == 0:
                 raise GuestError(Errno.ENOENT)
+            self.fs.charge(NODE_COST)
             node.nlink += 1
             node.ctim = time.time_ns()
             self._add(name, node)
@@ -456,7 +461,12 @@ class TmpfsDirectory(TmpfsNode):
         return node
 
     def _forget(self, node: TmpfsNode) -> None:
-        node.nlink = 0 if isinstance(node, TmpfsDirectory) else node.nlink - 1
+        if isinstance(node, TmpfsDirectory):
+            node.nlink = 0
+        else:
+            node.nlink -= 1
+            if node.nlink:
+                self.fs.charge(-NODE_COST)
         node.ctim = time.time_ns()
         node.dropped()
 
