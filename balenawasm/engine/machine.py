@@ -89,7 +89,8 @@ class Machine:
         """Make sure that native code exists and that every import is provided; the errors of
         `load`.
         """
-        self.load(content, name=name, progress=progress)
+        # An image chose the name, and it is going to be shown.
+        self.load(content, name=printable(name), progress=progress)
 
     def load(
         self, content: Content, *, name: str = "the program", progress: Progress | None = None
