@@ -9,10 +9,10 @@ The thread also sleeps here until the container ends: guests' threads wake it th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Description
 
 _STANDARD_STREAMS = 3
+_RETRY_SECONDS = 0.05
 
 
 class Container(Protocol):
@@ -130,9 +131,14 @@ class ControlServer:
 
     def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101 - it is registered only when it is there
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        try:
             accepted, _ = self._listener.accept()
-            self.add(Channel(accepted))
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # the guests have taken every fd: it must not end the container
+            time.sleep(_RETRY_SECONDS)
+            return
+        self.add(Channel(accepted))
 
     def _serve(self, connection: _Connection) -> None:
         """Take one message; what is wrong with the connection closes it."""
