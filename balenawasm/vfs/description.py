@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from balenawasm.vfs.listings import listings
 from balenawasm.vfs.node import Caller, DirEntry, Node, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype, Whence
@@ -54,6 +55,8 @@ class Description:
             self._references -= 1
             last = self._closed = self._references == 0
         if last:
+            if self._listing is not None:
+                listings.forget(self)
             self.close()
 
     def close(self) -> None:
@@ -96,11 +99,21 @@ class Description:
 
         A position in this list is a sound cookie: removing files between two calls skips nothing.
         """
-        if restart or self._listing is None:
-            ino = self.stat().ino
-            dots = [DirEntry(name, ino, Filetype.DIRECTORY) for name in (b".", b"..")]
-            self._listing = dots + self.entries(caller)
-        return self._listing
+        listing = self._listing
+        if restart or listing is None:
+            listing = self._listing = self.take_listing(caller)
+            listings.keep(self, len(listing))
+        return listing
+
+    def take_listing(self, caller: Caller) -> list[DirEntry]:
+        """`.`, `..` and `entries` as they are now."""
+        ino = self.stat().ino
+        dots = [DirEntry(name, ino, Filetype.DIRECTORY) for name in (b".", b"..")]
+        return dots + self.entries(caller)
+
+    def drop_listing(self) -> None:
+        """Forget the listing: there are too many (`vfs.listings`)."""
+        self._listing = None
 
     # Attributes.
 

@@ -38,15 +38,13 @@ class DirectoryDescription(Description):
         """All entries as they are now, mount points among them, without `.` and `..`."""
         return self._children(caller)
 
-    def listing(self, caller: Caller, *, restart: bool) -> list[DirEntry]:
-        """See Description.listing."""
-        if restart or self._listing is None:
-            self._listing = [
-                DirEntry(b".", self._directory.stat().ino, Filetype.DIRECTORY),
-                DirEntry(b"..", self._parent.stat().ino, Filetype.DIRECTORY),
-                *self.entries(caller),
-            ]
-        return self._listing
+    def take_listing(self, caller: Caller) -> list[DirEntry]:
+        """See Description.take_listing."""
+        return [
+            DirEntry(b".", self._directory.stat().ino, Filetype.DIRECTORY),
+            DirEntry(b"..", self._parent.stat().ino, Filetype.DIRECTORY),
+            *self.entries(caller),
+        ]
 
     # The errors are Linux's, but for seek: WASI directories have no offset (the test suite wants
     # EISDIR or EBADF).
