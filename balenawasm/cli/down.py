@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from balenawasm.cli.progress import StepDisplay, show_line
-from balenawasm.cli.project import project_option, select_project
+from balenawasm.cli.project import find_supervisor, project_option, select_project
 from balenawasm.cli.state import open_home
-from balenawasm.supervisor.client import connect
 
 
 @click.command(name="down")
@@ -24,7 +23,7 @@ def down_command(directory: Path | None, project_name: str | None, *, volumes: b
       balenawasm down
       balenawasm down -v compose-examples/two-services
     """
-    client = connect(open_home())
+    client = find_supervisor(open_home())
     project = select_project(client, project_name, directory=directory)
     assert client is not None  # noqa: S101 - without a supervisor no project was found
     with StepDisplay() as display:

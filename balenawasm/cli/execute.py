@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from balenawasm.cli.project import NoServiceError, check_services, project_option, select_project
+from balenawasm.cli.project import (
+    NoServiceError,
+    check_services,
+    find_supervisor,
+    project_option,
+    select_project,
+)
 from balenawasm.cli.state import open_home
 from balenawasm.cli.values import variable
 from balenawasm.errors import BalenaWasmError, UsageError
@@ -29,7 +35,7 @@ from balenawasm.runtime.control import (
     close_all,
 )
 from balenawasm.runtime.control import connect as connect_runner
-from balenawasm.supervisor.client import connect
+from balenawasm.supervisor.status import ServiceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +81,12 @@ def exec_command(
     """
     if tty and not sys.stdin.isatty():
         raise UsageError("-t needs a terminal as standard input", hint="leave -t out")
-    client = connect(open_home())
+    client = find_supervisor(open_home())
     project = select_project(client, project_name, service=service)
     assert client is not None  # noqa: S101 - without a supervisor no project was found
     check_services(project, (service,))
     status = next(it for it in project.services if it.name == service)
-    if status.container is None:
+    if status.container is None or status.state is not ServiceState.RUNNING:
         raise NoServiceError(
             f"service {service!r} does not run, it is {status.state}",
             hint=f"start it: balenawasm start {service}",

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import click
 
 from balenawasm.cli.progress import show_line
-from balenawasm.cli.project import check_services, project_option, select_project
+from balenawasm.cli.project import check_services, find_supervisor, project_option, select_project
 from balenawasm.cli.state import open_home
-from balenawasm.supervisor.client import SupervisorClient, connect
+from balenawasm.supervisor.client import SupervisorClient
 from balenawasm.supervisor.status import ProjectStatus
 
 _Action = Callable[[SupervisorClient, str, str], ProjectStatus]
 
 
 def _act(action: _Action, done: str, services: tuple[str, ...], project_name: str | None) -> None:
-    client = connect(open_home())
+    client = find_supervisor(open_home())
     project = select_project(client, project_name, service=services[0] if services else None)
     assert client is not None  # noqa: S101 - without a supervisor no project was found
     check_services(project, services)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from balenawasm.cli.project import check_services, project_option, select_project
+from balenawasm.cli.project import check_services, find_supervisor, project_option, select_project
 from balenawasm.cli.state import open_home
 from balenawasm.runtime import jsonform
-from balenawasm.supervisor.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +48,7 @@ def logs_command(
       balenawasm logs
       balenawasm logs -f -t --tail 20 web
     """
-    client = connect(open_home())
+    client = find_supervisor(open_home())
     project = select_project(client, project_name, service=services[0] if services else None)
     assert client is not None  # noqa: S101 - without a supervisor no project was found
     check_services(project, services)

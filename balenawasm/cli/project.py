@@ -10,11 +10,13 @@ import click
 
 from balenawasm.compose.load import find_files, load_project
 from balenawasm.errors import BalenaWasmError, UsageError
+from balenawasm.supervisor.client import connect, ensure_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from balenawasm.compose.model import Project
+    from balenawasm.runtime.home import Home
     from balenawasm.supervisor.client import SupervisorClient
     from balenawasm.supervisor.status import ProjectStatus
 
@@ -46,6 +48,18 @@ def read_project(directory: Path, name: str | None = None) -> Project:
     for service, reason in project.docker_services.items():
         click.echo(f"{click.style('skipped:', fg='yellow')} {service}: {reason}", err=True)
     return project
+
+
+def find_supervisor(home: Home) -> SupervisorClient | None:
+    """The supervisor; one that ended without taking its projects down is started again.
+
+    So a reboot or a killed supervisor leaves nothing that `ps` hides and `down` cannot remove. None
+    when nothing runs and there is no project.
+    """
+    client = connect(home)
+    if client is None and any(home.projects.iterdir()):
+        return ensure_running(home)
+    return client
 
 
 def select_project(

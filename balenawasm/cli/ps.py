@@ -7,10 +7,9 @@ import os
 import click
 
 from balenawasm.cli.output import age_text, print_json, print_table
-from balenawasm.cli.project import project_option
+from balenawasm.cli.project import find_supervisor, project_option
 from balenawasm.cli.state import open_home
 from balenawasm.runtime import jsonform
-from balenawasm.supervisor.client import connect
 from balenawasm.supervisor.status import PortStatus, ServiceState, ServiceStatus
 
 _COLUMNS = ("PROJECT", "SERVICE", "IMAGE", "COMMAND", "STATUS", "PORTS")
@@ -28,7 +27,7 @@ def ps_command(project_name: str | None, *, as_json: bool) -> None:
       balenawasm ps
       balenawasm ps --json | jq -r '.[].services[].name'
     """
-    client = connect(open_home())
+    client = find_supervisor(open_home())
     projects = [
         project
         for project in (client.projects() if client else ())
