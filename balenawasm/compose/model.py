@@ -77,7 +77,7 @@ class VolumeMount:
 
     `source` is a key of `Project.volumes` for NAMED, an absolute host path for BIND, else None.
     `create_host_path`: a missing bind source is made as a directory. `size` is a TMPFS's limit in
-    bytes.
+    bytes. `nocopy`: a volume that is empty stays so, instead of getting the image's files.
     """
 
     kind: MountKind
@@ -86,6 +86,7 @@ class VolumeMount:
     read_only: bool = False
     create_host_path: bool = True
     size: int | None = None
+    nocopy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from balenawasm.compose.document import Item, present
@@ -27,7 +27,11 @@ _SIZE = re.compile(r"(\d{1,15})([bkmg]?)b?\Z", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 _MODES_WITHOUT_EFFECT = frozenset(
-    {"z", "Z", "nocopy", "cached", "delegated", "consistent", "rprivate", "private"}
+    {"z", "Z", "cached", "delegated", "consistent", "rprivate", "private"}
+)
+_TMPFS_OPTIONS = frozenset(
+    {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "ro", "rw", "exec", "noexec", "suid"}
+    | {"nosuid", "dev", "nodev", "sync", "async", "atime", "noatime", "diratime", "nodiratime"}
 )
 _LONG_KEYS = frozenset(
     {"type", "source", "target", "read_only", "bind", "volume", "tmpfs", "consistency"}
@@ -55,17 +59,16 @@ class MountReader:
         self._lookup = lookup
         self._warnings = warnings
 
-    def read(self, item: Item) -> tuple[VolumeMount, ...]:
-        """Read a service's `volumes`; raises ComposeError, also when a target stands twice."""
+    def read(self, volumes: Item | None, tmpfs: Item | None) -> tuple[VolumeMount, ...]:
+        """Read a service's `volumes` and `tmpfs`; ComposeError, also when a target stands twice."""
         mounts: dict[str, VolumeMount] = {}
-        for element in item.sequence():
+        for element in () if volumes is None else volumes.sequence():
             if isinstance(element.value, str):
-                mount = self._read_short(element)
+                _add(mounts, element, self._read_short(element))
             else:
-                mount = self._read_long(element)
-            if mount.target in mounts:
-                raise element.error(f"two mounts have the target {mount.target}")
-            mounts[mount.target] = mount
+                _add(mounts, element, self._read_long(element))
+        for element in _one_or_more(tmpfs):
+            _add(mounts, element, _read_tmpfs(element))
         return tuple(mounts.values())
 
     def _read_short(self, item: Item) -> VolumeMount:
@@ -75,21 +78,23 @@ class MountReader:
         if len(parts) == 1:
             return VolumeMount(MountKind.ANONYMOUS, None, _target(item, parts[0]))
         source, target = parts[:2]
-        read_only = self._read_mode(item, parts[2]) if len(parts) == 3 else False
+        options = parts[2].split(",") if len(parts) == 3 else []
+        read_only = self._read_mode(item, options)
         kind = MountKind.BIND if source[0] in "./~" else MountKind.NAMED
         if kind is MountKind.BIND:
             source = self._host_path(item, source)
         else:
             _check_volume_name(item, source)
-        return VolumeMount(kind, source, _target(item, target), read_only)
+        nocopy = "nocopy" in options
+        return VolumeMount(kind, source, _target(item, target), read_only, nocopy=nocopy)
 
-    def _read_mode(self, item: Item, mode: str) -> bool:
+    def _read_mode(self, item: Item, options: list[str]) -> bool:
         """Return whether the mount is read-only; options without effect here are let pass."""
         read_only = False
-        for option in mode.split(","):
+        for option in options:
             if option in ("ro", "rw"):
                 read_only = option == "ro"
-            elif option not in _MODES_WITHOUT_EFFECT:
+            elif option != "nocopy" and option not in _MODES_WITHOUT_EFFECT:
                 raise item.error(
                     f"{option!r} is not a mode of a mount",
                     hint="the modes are ro and rw",
@@ -129,10 +134,11 @@ class MountReader:
                     read_only,
                     create_host_path=create is None or create.boolean(),
                 )
+        nocopy = "nocopy" in options and options["nocopy"].boolean()
         if source is None:
-            return VolumeMount(MountKind.ANONYMOUS, None, target, read_only)
+            return VolumeMount(MountKind.ANONYMOUS, None, target, read_only, nocopy=nocopy)
         _check_volume_name(source, source.text())
-        return VolumeMount(kind, source.text(), target, read_only)
+        return VolumeMount(kind, source.text(), target, read_only, nocopy=nocopy)
 
     def _options(self, fields: Mapping[str, Item], kind: MountKind) -> Mapping[str, Item]:
         """Return the options of the mount's own kind, and warn of those without effect here."""
@@ -158,6 +164,34 @@ class MountReader:
                 )
             text = home + text[1:]
         return posixpath.normpath(self._directory / text)
+
+
+def _add(mounts: dict[str, VolumeMount], item: Item, mount: VolumeMount) -> None:
+    if mount.target in mounts:
+        raise item.error(f"two mounts have the target {mount.target}")
+    mounts[mount.target] = mount
+
+
+def _one_or_more(item: Item | None) -> Sequence[Item]:
+    if item is None:
+        return ()
+    return [item] if isinstance(item.value, str) else item.sequence()
+
+
+def _read_tmpfs(item: Item) -> VolumeMount:
+    """Read `/path` or `/path:size=64m,ro`; options of Linux without effect here are let pass."""
+    path, _, options = item.text().partition(":")
+    size = None
+    for option in filter(None, options.split(",")):
+        name, _, value = option.partition("=")
+        if name not in _TMPFS_OPTIONS:
+            raise item.error(
+                f"{name!r} is not an option of a tmpfs", hint="write for example /run:size=64m"
+            )
+        if name == "size":
+            size = _bytes(item, value)
+    read_only = "ro" in options.split(",")
+    return VolumeMount(MountKind.TMPFS, None, _target(item, path), read_only, size=size)
 
 
 def read_volumes(item: Item, project_name: str, warnings: Warnings) -> dict[str, NamedVolume]:
@@ -218,9 +252,11 @@ def _target(item: Item, text: str) -> str:
 
 def _size(options: Mapping[str, Item]) -> int | None:
     item = options.get("size")
-    if item is None:
-        return None
-    match = _SIZE.match(item.scalar_text())
+    return None if item is None else _bytes(item, item.scalar_text())
+
+
+def _bytes(item: Item, text: str) -> int:
+    match = _SIZE.match(text)
     if match is None:
-        raise item.error(f"{item.scalar_text()!r} is not a size", hint="write 1000000, 512k or 64m")
+        raise item.error(f"{text!r} is not a size", hint="write 1000000, 512k or 64m")
     return int(match[1]) * _SIZE_UNITS[match[2].lower()]

@@ -53,6 +53,7 @@ _SERVICE_KEYS = frozenset(
         "labels",
         "ports",
         "restart",
+        "tmpfs",
         "volumes",
         "working_dir",
     ]
@@ -112,7 +113,6 @@ class ServiceReader:
         labels = present(fields, "labels")
         ports = present(fields, "ports")
         expose = present(fields, "expose")
-        volumes = present(fields, "volumes")
         service = Service(
             name=name,
             image=None if image is None else image.text(),
@@ -122,7 +122,7 @@ class ServiceReader:
             environment=read_environment(fields, self._directory, self._lookup, self._warnings),
             ports=() if ports is None else read_ports(ports, self._warnings),
             expose=() if expose is None else read_exposed(expose),
-            volumes=() if volumes is None else self._mounts.read(volumes),
+            volumes=self._mounts.read(present(fields, "volumes"), present(fields, "tmpfs")),
             depends_on=depends_on,
             working_dir=_working_dir(fields),
             restart=_restart(fields),

@@ -100,7 +100,6 @@ CHANGED_SERVICE: Mapping[str, str] = {
     "read_only": "the service may write to its root file system",
     "secrets": "the files of its secrets will be missing",
     "security_opt": "only balenawasm's own sandbox protects the host",
-    "tmpfs": "the paths it names lie on the service's own disk",
     "use_api_socket": "the service gets no socket",
     "user": "the service runs as root inside its sandbox",
     "uts": "the service does not see the host's name",

@@ -46,13 +46,15 @@ class Mount(NamedTuple):
     """Something mounted over the root file system.
 
     `source` is a host directory or file; it is empty for tmpfs. A mount whose target is `/` is the
-    root itself; a bundle with such a mount has no layers.
+    root itself; a bundle with such a mount has no layers. A volume that is empty gets the image's
+    files at `target`, unless `nocopy`.
     """
 
     kind: MountKind
     target: bytes
     source: str = ""
     read_only: bool = False
+    nocopy: bool = False
 
 
 class Published(NamedTuple):

@@ -23,6 +23,10 @@ from balenawasm.runtime import control
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
 from balenawasm.runtime.preopens import existing_directories
 from balenawasm.runtime.rootfs import build_namespace, host_program
+from balenawasm.runtime.working_directory import (
+    check_working_directory,
+    make_working_directory,
+)
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.wasi.errno import Errno, GuestError
 
@@ -99,6 +103,7 @@ class Container:
         Returns the identity of the program's content (see `vfs.node.Content`). StartError.
         """
         bundle = self.bundle
+        make_working_directory(self._kernel.namespace, bundle.cwd)
         program = self._find(bundle.argv[0])
         try:
             name = os.fsdecode(bundle.argv[0])
@@ -121,6 +126,7 @@ class Container:
     def exec_process(self, request: control.Exec, fds: Mapping[int, Description]) -> Process:
         """Start another process with process 1's environment and more; StartError."""
         cwd = self.bundle.cwd if request.cwd is None else request.cwd
+        check_working_directory(self._kernel.namespace, cwd)
         environ = merged_environment((*self.environ, *request.env, b"PWD=" + cwd))
         return self._spawn(request.argv, environ, cwd, fds, None)
 

@@ -2,7 +2,7 @@
 
     /                the image's layers, read-only disk images, under the writable upper directory;
                      or a host directory (`-v DIR:/`), or an empty tmpfs
-    bundle.mounts    volumes, binds and tmpfs, in their order
+    bundle.mounts    volumes, binds and tmpfs, in their order; a new volume gets the image's files
     /dev /proc /net  the kernel's own, and /dev/shm as a tmpfs
     /etc/hosts /etc/hostname /etc/resolv.conf   made for the container, read-only
 
@@ -23,6 +23,7 @@ from balenawasm.layer.image_layer import open_layer
 from balenawasm.record import NamedTuple
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
+from balenawasm.runtime.first_content import fill_volume
 from balenawasm.vfs.filesystems.dev import DevFs
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.image import ImageFs
@@ -72,6 +73,8 @@ def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack
     if bundle.layers:
         for number, (name, text) in enumerate(_etc_files(bundle)):
             _mount(namespace, b"/etc/" + name, _text_file(number + 1, text), b"tmpfs")
+    for mount in rest:
+        fill_volume(namespace, mount)
     for mount in rest:
         _mount(namespace, mount.target, _mounted_node(mount), mount.kind.value.encode(), mount)
     return RootFilesystem(namespace)

@@ -114,7 +114,9 @@ def run_container(
         server = ControlServer(container, listener)
         identity = container.start(streams.fds, _progress(bundle.id, report))
     except StartError as error:
-        streams.log(error.message)
+        # Without a log somebody waits for the report and shows it.
+        if bundle.log is not None:
+            streams.log(error.message)
         streams.close()
         record = ExitRecord(
             code=error.exit_code,

@@ -74,4 +74,10 @@ def _mount(home: Home, mount: TargetMount) -> Mount:
     source = mount.source
     if mount.kind is MountKind.VOLUME:
         source = str(home.volume(source))
-    return Mount(kind=mount.kind, source=source, target=mount.target, read_only=mount.read_only)
+    return Mount(
+        kind=mount.kind,
+        source=source,
+        target=mount.target,
+        read_only=mount.read_only,
+        nocopy=mount.nocopy,
+    )

@@ -86,7 +86,7 @@ class _Builder:
             mounts=self._mounts(service, config),
             restart=RestartPolicy(service.restart.kind.value),
             restart_retries=service.restart.maximum_retries,
-            depends_on=tuple(_dependency(service, entry) for entry in service.depends_on),
+            depends_on=tuple(_dependency(entry) for entry in service.depends_on),
             stop_signal=signal_number(config.stop_signal),
             allow=_allowed(service),
             preopens=tuple(_bytes(name) for name in config.preopens),
@@ -102,31 +102,37 @@ class _Builder:
         for path in config.volumes:
             target = _bytes(path)
             if target.rstrip(b"/") not in mounted:
-                mounts.append(self._anonymous(service, target, read_only=False))
+                mounts.append(self._anonymous(service, target))
         return tuple(mounts)
 
     def _mount(self, service: Service, mount: model.VolumeMount) -> TargetMount:
         target = _bytes(mount.target)
         if mount.kind is model.MountKind.ANONYMOUS:
-            return self._anonymous(service, target, read_only=mount.read_only)
+            return self._anonymous(service, target)._replace(
+                read_only=mount.read_only, nocopy=mount.nocopy
+            )
         if mount.kind is model.MountKind.TMPFS:
             return TargetMount(kind=MountKind.TMPFS, target=target)
         source = mount.source or ""
         if mount.kind is model.MountKind.NAMED:
             name = self._project.volumes[source].name
             return TargetMount(
-                kind=MountKind.VOLUME, source=name, target=target, read_only=mount.read_only
+                kind=MountKind.VOLUME,
+                source=name,
+                target=target,
+                read_only=mount.read_only,
+                nocopy=mount.nocopy,
             )
         return TargetMount(
             kind=MountKind.BIND, source=source, target=target, read_only=mount.read_only
         )
 
-    def _anonymous(self, service: Service, target: bytes, *, read_only: bool) -> TargetMount:
+    def _anonymous(self, service: Service, target: bytes) -> TargetMount:
         """A volume without a name keeps its data over updates: its name follows from its place."""
         place = hex_of(sha256(target))[:12]
         name = f"{self._project.name}_{service.name}-{place}"
         self.volumes[name] = TargetVolume(name=name)
-        return TargetMount(kind=MountKind.VOLUME, source=name, target=target, read_only=read_only)
+        return TargetMount(kind=MountKind.VOLUME, source=name, target=target)
 
 
 def signal_number(name: str) -> int:
@@ -166,13 +172,11 @@ def _port(port: model.Port) -> PublishedPort:
     )
 
 
-def _dependency(service: Service, entry: model.DependsOn) -> Dependency:
-    if entry.condition is model.Condition.HEALTHY:
-        raise TargetStateError(
-            f"service {service.name}: depends_on with service_healthy is not supported yet",
-            hint="use service_started, and let the service retry",
-        )
-    return Dependency(service=entry.service, condition=Condition(entry.condition.value))
+def _dependency(entry: model.DependsOn) -> Dependency:
+    if entry.condition is model.Condition.COMPLETED:
+        return Dependency(service=entry.service, condition=Condition.COMPLETED)
+    # There are no health checks yet; reading the compose file has warned of that.
+    return Dependency(service=entry.service)
 
 
 def _allowed(service: Service) -> tuple[str, ...]:

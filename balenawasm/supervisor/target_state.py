@@ -53,12 +53,16 @@ class Dependency(NamedTuple):
 
 
 class TargetMount(NamedTuple):
-    """A mount: `source` is a volume's full name, a host path, or empty for a tmpfs."""
+    """A mount: `source` is a volume's full name, a host path, or empty for a tmpfs.
+
+    An empty volume gets the image's files at `target`, unless `nocopy`.
+    """
 
     kind: MountKind
     target: bytes
     source: str = ""
     read_only: bool = False
+    nocopy: bool = False
 
 
 class Label(NamedTuple):

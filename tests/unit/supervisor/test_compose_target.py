@@ -13,6 +13,7 @@ from balenawasm.runtime.ports import PublishedPort
 from balenawasm.store.store import Store
 from balenawasm.supervisor.compose_target import signal_number, target_of
 from balenawasm.supervisor.target_state import (
+    Condition,
     Dependency,
     Label,
     ProjectTarget,
@@ -107,19 +108,31 @@ volumes: {data: {}}
     assert len(found.volumes) == 1 + 2 + 2
 
 
+def test_volumes_keep_how_they_are_filled(tmp_path: Path) -> None:
+    text = """
+services: {web: {image: web, volumes: ["data:/data:nocopy", {type: volume, target: /own}]}}
+volumes: {data: }
+"""
+    mounts = {mount.target: mount for mount in target(tmp_path, text).services[0].mounts}
+    assert mounts[b"/data"].nocopy
+    assert not mounts[b"/own"].nocopy
+
+
+def test_a_service_counts_as_healthy_when_it_has_started(tmp_path: Path) -> None:
+    text = (
+        "services: {web: {image: web, depends_on: {api: {condition: service_healthy}}},"
+        " api: {image: web}}"
+    )
+    web = next(service for service in target(tmp_path, text).services if service.name == "web")
+    assert [(it.service, it.condition) for it in web.depends_on] == [("api", Condition.STARTED)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("services: {web: {image: web, entrypoint: []}}", "what to run"),
         ("services: {web: {image: web, x-balenawasm: {allow: 3}}}", "list of grants"),
         ("services: {web: {image: web, x-balenawasm: {allow: [no]}}}", "no grant"),
-        (
-            (
-                "services: {web: {image: web, depends_on: {api: {condition: service_healthy}}},"
-                " api: {image: web}}"
-            ),
-            "service_healthy",
-        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,114 @@
+"""What a new volume holds: the image's files at the place where it is mounted, as in Docker.
+
+A volume is filled when a container mounts it while it is empty. Containers that do so at the same
+time take turns (`volumes/.filling.lock`), and a volume that is being filled has a mark beside it
+(`volumes/.filling-<name>`), so a copy that a power cut interrupted is made again, over what is
+there. Files are copied in place, because another container may have the empty volume mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from balenawasm.atomicfile import file_lock, fsync_directory
+from balenawasm.runtime.bundle import MountKind
+from balenawasm.runtime.exitrecord import StartError
+from balenawasm.vfs.filesystems.copy_up import copy_leaf, host_mode
+from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
+from balenawasm.vfs.mounts import NOBODY
+from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.flags import Filetype
+
+if TYPE_CHECKING:
+    from balenawasm.runtime.bundle import Mount
+    from balenawasm.vfs.node import Node
+    from balenawasm.vfs.path import Namespace
+
+_COPIED = (Filetype.REGULAR_FILE, Filetype.SYMBOLIC_LINK)
+_TEMPORARY = b".balenawasm-filling"
+"""What a file is called in the volume until it is whole."""
+
+
+def fill_volume(namespace: Namespace, mount: Mount) -> None:
+    """Copy the image's directory into a mount's volume if that is empty. StartError.
+
+    Call it before anything of the user's is mounted in `namespace`.
+    """
+    if mount.kind is not MountKind.VOLUME or mount.nocopy:
+        return
+    volume = Path(mount.source)
+    mark = volume.with_name(f".filling-{volume.name}")
+    try:
+        if not _wants_filling(volume, mark):
+            return
+        source = _image_directory(namespace, mount.target)
+        if source is None:
+            return
+        with file_lock(volume.with_name(".filling.lock")):
+            if _wants_filling(volume, mark):
+                mark.touch()
+                fsync_directory(volume.parent)
+                _copy_tree(source, volume)
+                mark.unlink()
+    except (OSError, GuestError) as error:
+        what = error.strerror if isinstance(error, OSError) else error.errno.name
+        raise StartError(
+            f"cannot copy the image's files at {mount.target.decode('utf-8', 'replace')}"
+            f" into the new volume {volume.name}: {what}",
+            hint="make room, or mount the volume with `nocopy`",
+        ) from error
+
+
+def _wants_filling(volume: Path, mark: Path) -> bool:
+    with os.scandir(volume) as entries:
+        return next(entries, None) is None or mark.exists()
+
+
+def _image_directory(namespace: Namespace, path: bytes) -> Node | None:
+    """The directory at `path` in the image; None when there is none, or nothing in it."""
+    try:
+        node = namespace.resolve(NOBODY, namespace.root, path, follow=True).node
+        filled = node.filetype is Filetype.DIRECTORY and bool(node.entries(NOBODY))
+    except GuestError:
+        return None
+    return node if filled else None
+
+
+def _copy_tree(source: Node, volume: Path) -> None:
+    """Copy everything in `source`, durably; what cannot be on the host (devices) is left out."""
+    root = HostDirectory(volume).root
+    assert isinstance(root, HostFolder)  # noqa: S101 - a volume is a directory
+    # Folders are found anew by their paths, for each that is held costs an fd.
+    pending: list[tuple[Node, tuple[bytes, ...]]] = [(source, ())]
+    while pending:
+        node, path = pending.pop()
+        folder = functools.reduce(_subfolder, path, root)
+        with contextlib.suppress(GuestError):
+            folder.unlink(_TEMPORARY)
+        for entry in node.entries(NOBODY):
+            child = node.lookup(NOBODY, entry.name)
+            if entry.filetype is Filetype.DIRECTORY:
+                _make_subfolder(folder, entry.name, child.stat().mode)
+                pending.append((child, (*path, entry.name)))
+            elif entry.filetype in _COPIED:
+                copy_leaf(child, folder, entry.name, temporary=_TEMPORARY, data=True, durable=True)
+        folder.sync()
+
+
+def _subfolder(folder: HostFolder, name: bytes) -> HostFolder:
+    node = folder.child(name)
+    if not isinstance(node, HostFolder):
+        raise GuestError(Errno.ENOTDIR)
+    return node
+
+
+def _make_subfolder(folder: HostFolder, name: bytes, mode: int) -> None:
+    try:
+        folder.mkdir(name, host_mode(mode, 0o700))
+    except GuestError as error:
+        if error.errno is not Errno.EEXIST:
+            raise
