@@ -145,7 +145,7 @@ class BaseImages:
         try:
             return self._store.images.get(reference)
         except ImageNotFoundError as error:
-            known = [str(image.reference) for image in self._store.images.list() if image.reference]
+            known = [str(it) for it in self._store.images.references() if it.digest is None]
             known += self._recipe_names()
             close = difflib.get_close_matches(str(reference), sorted(set(known)), n=3, cutoff=0.6)
             if not close:

@@ -9,11 +9,17 @@ import click
 
 from balenawasm.cli.output import print_json, print_table, size_text
 from balenawasm.cli.state import open_home, open_store
+from balenawasm.digest import parse_digest
 from balenawasm.errors import BalenaWasmError
 from balenawasm.layer.image_writer import check_layer
-from balenawasm.oci.reference import Reference, parse_reference
+from balenawasm.oci.reference import parse_reference
+from balenawasm.store.errors import DamagedImageError, ImageNotFoundError
+from balenawasm.supervisor.record import ProjectFiles
 
 if TYPE_CHECKING:
+    from balenawasm.digest import Digest
+    from balenawasm.oci.reference import Reference
+    from balenawasm.runtime.home import Home
     from balenawasm.store.images import Image
     from balenawasm.store.store import Store
 
@@ -27,12 +33,6 @@ def image_command() -> None:
     """List, inspect, remove and verify images."""
 
 
-def _tag(reference: Reference | None) -> tuple[str, str]:
-    if reference is None:
-        return "<none>", "<none>"
-    return reference.name, reference.tag or "<none>"
-
-
 @image_command.command(name="ls")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_images(*, as_json: bool) -> None:
@@ -43,30 +43,43 @@ def list_images(*, as_json: bool) -> None:
       balenawasm image ls
       balenawasm image ls --json | jq '.[].digest'
     """
-    images = open_store(open_home()).images.list()
+    store = open_store(open_home())
+    listed = [(it, *_load(store, it)) for it in store.images.references()]
     if as_json:
-        print_json(
-            [
-                {
-                    "name": str(image.reference) if image.reference else None,
-                    "digest": image.digest,
-                    "layers": len(image.manifest.layers),
-                    "size": image.size,
-                }
-                for image in images
-            ]
-        )
+        print_json([_entry(*it) for it in listed])
         return
-    rows = [
-        (
-            *_tag(image.reference),
-            image.digest[7:19],
-            str(len(image.layer_paths)),
-            size_text(image.size),
-        )
-        for image in images
-    ]
+    rows = [_row(reference, image) for reference, image, _ in listed]
     print_table(("REPOSITORY", "TAG", "IMAGE ID", "LAYERS", "SIZE"), rows)
+
+
+def _load(store: Store, reference: Reference) -> tuple[Image | None, str | None]:
+    """An image, or what is wrong with it."""
+    try:
+        return store.images.get(reference), None
+    except DamagedImageError as error:
+        return None, error.message
+
+
+def _entry(reference: Reference, image: Image | None, error: str | None) -> dict[str, object]:
+    name = None if reference.digest else str(reference)
+    if image is None:
+        return {"name": name, "digest": reference.digest, "error": error}
+    return {
+        "name": name,
+        "digest": image.digest,
+        "layers": len(image.manifest.layers),
+        "size": image.size,
+    }
+
+
+def _row(reference: Reference, image: Image | None) -> tuple[str, ...]:
+    nameless = reference.digest is not None
+    repository = "<none>" if nameless else reference.name
+    tag = reference.tag or "<none>"
+    if image is None:
+        return repository, tag, reference.digest[7:19] if reference.digest else "damaged", "-", "-"
+    layers = str(len(image.layer_paths))
+    return repository, tag, image.digest[7:19], layers, size_text(image.size)
 
 
 @image_command.command()
@@ -106,19 +119,31 @@ def _description(image: Image) -> dict[str, object]:
 def rm(names: tuple[str, ...]) -> None:
     """Remove images and free what nothing else uses.
 
-    Containers that run keep working: what they use is freed when they end.
+    What projects use, running or not, is kept until `balenawasm down`.
 
     \b
     Example:
       balenawasm image rm acme/web:1.0
     """
-    store = open_store(open_home())
+    home = open_home()
+    store = open_store(home)
+    used = _used_by_projects(home)
     for name in names:
         reference = parse_reference(name)
         store.images.remove(reference)
         click.echo(f"removed {reference}")
-    freed = store.collect_garbage()
+    freed = store.collect_garbage(keep=used)
     click.echo(f"freed {size_text(freed.size)}")
+
+
+def _used_by_projects(home: Home) -> set[Digest]:
+    """The manifests of images that projects' services are made from, running or not."""
+    used: set[Digest] = set()
+    for directory in home.projects.iterdir():
+        target, _ = ProjectFiles(home, directory.name).load()
+        if target is not None:
+            used |= {parse_digest(service.image_digest) for service in target.services}
+    return used
 
 
 @image_command.command()
@@ -133,12 +158,8 @@ def verify(names: tuple[str, ...], *, as_json: bool) -> None:
       balenawasm image verify balenaos/python
     """
     store = open_store(open_home())
-    references = [parse_reference(name) for name in names]
-    images = [store.images.get(it) for it in references] if names else store.images.list()
-    report = [
-        {"name": str(image.reference or image.digest), "error": _fault(store, image)}
-        for image in images
-    ]
+    references = [parse_reference(name) for name in names] or store.images.references()
+    report = [{"name": str(it), "error": _fault(store, it)} for it in references]
     if as_json:
         print_json(report)
     else:
@@ -152,11 +173,14 @@ def verify(names: tuple[str, ...], *, as_json: bool) -> None:
         )
 
 
-def _fault(store: Store, image: Image) -> str | None:
+def _fault(store: Store, reference: Reference) -> str | None:
     try:
+        image = store.images.get(reference)
         store.images.verify(image)
         for path in image.layer_paths:
             check_layer(path)
+    except ImageNotFoundError:
+        raise
     except BalenaWasmError as error:
         return error.message
     return None

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from balenawasm.store.blobs import Blobs
 
 
+_NAMELESS = "nameless"
+
+
 class Image(NamedTuple):
     """An image in the store. `layer_paths` are the host files of its layers, lowest first."""
 
@@ -96,6 +99,17 @@ class Images:
             self._check_present([image.descriptor])
             self._name(reference, image.descriptor)
         return image._replace(reference=reference)
+
+    def references(self) -> list[Reference]:
+        """Name every image, also a damaged one: what `get` takes, sorted by name.
+
+        A nameless image is `nameless@DIGEST`.
+        """
+        return [
+            _reference_of(entry) or Reference(None, _NAMELESS, None, entry.digest)
+            for entry in self.index().manifests
+            if entry.media_type != IMAGE_INDEX
+        ]
 
     def list(self) -> list[Image]:
         """Return every image, sorted by name; an entry of another kind is left out.
@@ -177,7 +191,7 @@ class Images:
             data = self._blobs.read(manifest.config.digest)
             config = ImageConfig.from_json(data, f"configuration {manifest.config.digest}")
         except (StoreError, InvalidDocumentError) as error:
-            name = ref_name(entry) or f"nameless@{entry.digest}"
+            name = ref_name(entry) or f"{_NAMELESS}@{entry.digest}"
             raise DamagedImageError(
                 f"the image {name} is damaged: {error.message}",
                 hint=f"`balenawasm image rm {name}`, then build or load it again",
