@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from balenawasm.vfs.node import Content
 
 _PROGRAMS_MAX: Final = 32
-_TABLE_ELEMENTS_MAX: Final = 1 << 22
-_TABLES_MAX: Final = 64
+_TABLE_ELEMENTS_MAX: Final = 1 << 20
+_TABLES_MAX: Final = 8
+"""Tables lie outside the linear memory and its limit: 8 bytes an element, 64 MiB at the most."""
 _NO_LIMIT: Final = -1
 
 
