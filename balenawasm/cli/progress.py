@@ -104,7 +104,8 @@ class StepDisplay:
 
     def __init__(self) -> None:
         self._clock = Clock()
-        self._last = ""
+        self._last: dict[str, str] = {}
+        """Service → what was shown of it last."""
 
     def __enter__(self) -> Self:
         return self
@@ -125,9 +126,9 @@ class StepDisplay:
         what = f"{event.service} {event.text.partition(',')[0]}"
         if self._clock.visible:
             self._clock.begin(what)
-        elif what != self._last:
+        elif what != self._last.get(event.service):
             click.echo(f"   {what}", err=True)
-        self._last = what
+        self._last[event.service] = what
 
 
 class BuildDisplay:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from balenawasm.cli.output import age_text, print_json, print_table
@@ -41,7 +39,7 @@ def ps_command(project_name: str | None, *, as_json: bool) -> None:
             project.name,
             service.name,
             service.image,
-            _command(service),
+            command_text(service),
             _status(service),
             ", ".join(map(port_text, service.ports)),
         )
@@ -51,8 +49,11 @@ def ps_command(project_name: str | None, *, as_json: bool) -> None:
     print_table(_COLUMNS, rows)
 
 
-def _command(service: ServiceStatus) -> str:
-    text = " ".join(os.fsdecode(word) for word in service.command)
+def command_text(service: ServiceStatus) -> str:
+    """A service's command in one short line, with nothing in it that steers a terminal."""
+    text = " ".join(word.decode("utf-8", "backslashreplace") for word in service.command)
+    # Newlines would break the table, and escape sequences the terminal.
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return text if len(text) <= _WIDEST_COMMAND else text[: _WIDEST_COMMAND - 1] + "…"
 
 

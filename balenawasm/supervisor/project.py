@@ -23,7 +23,7 @@ from balenawasm.supervisor.project_state import ContainerState, ProjectState
 from balenawasm.supervisor.record import ProjectFiles
 from balenawasm.supervisor.restart import FIRST_DELAY, LONGEST_DELAY
 from balenawasm.supervisor.status import ProgressEvent
-from balenawasm.supervisor.steps import Forget, Start, Step, Stop
+from balenawasm.supervisor.steps import Forget, OpenPorts, Start, Step, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,12 @@ _VERBS = {
     "Remove": "removing",
     "Forget": "forgetting the project",
 }
+
+
+def _verb(step: Step) -> str:
+    if isinstance(step, OpenPorts) and not step.ports:
+        return "closing ports"
+    return _VERBS[type(step).__name__]
 
 
 class GoneError(BalenaWasmError):
@@ -250,14 +256,14 @@ class Project:
         """Carry out one step, whatever comes of it."""
         generation = self._generation
         service = getattr(step, "service", None)
-        self._tell(type(step).__name__, service, _VERBS[type(step).__name__])
+        self._tell(type(step).__name__, service, _verb(step))
         try:
             await self._executors.execute(step)
         except BalenaWasmError as error:
             self._failed(step, error, generation)
         except Exception as error:
             sys.stderr.write(f"supervisor: {self.name}: {step}\n{traceback.format_exc()}")
-            wrapped = StepError(f"{_VERBS[type(step).__name__]} failed: {error}")
+            wrapped = StepError(f"{_verb(step)} failed: {error}")
             self._failed(step, wrapped, generation)
         else:
             self.gone = isinstance(step, Forget)
