@@ -47,7 +47,7 @@ class Mount(NamedTuple):
 
     `source` is a host directory or file; it is empty for tmpfs. A mount whose target is `/` is the
     root itself; a bundle with such a mount has no layers. A volume that is empty gets the image's
-    files at `target`, unless `nocopy`.
+    files at `target`, unless `nocopy`. `size` is a tmpfs's limit in bytes; None is the default.
     """
 
     kind: MountKind
@@ -55,6 +55,7 @@ class Mount(NamedTuple):
     source: str = ""
     read_only: bool = False
     nocopy: bool = False
+    size: int | None = None
 
 
 class Published(NamedTuple):

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from balenawasm.runtime.home import ContainerPaths
 
 TMPFS_BYTES = 64 << 20
-"""Size of a tmpfs, Docker's for /dev/shm."""
+"""Size of a tmpfs that names none, Docker's for /dev/shm."""
+_SMALLEST_TMPFS = 4096
 
 _ETC_DEVICE = 0x6574  # "et"
 _SETTLED_NS = 2_000_000_000
@@ -134,7 +135,8 @@ def _root(bundle: Bundle, paths: ContainerPaths) -> tuple[Node, list[Mount]]:
 
 def _mounted_node(mount: Mount) -> Node:
     if mount.kind is MountKind.TMPFS:
-        return Tmpfs(TMPFS_BYTES, mode=0o1777).root
+        limit = max(mount.size or TMPFS_BYTES, _SMALLEST_TMPFS)
+        return Tmpfs(limit, mode=0o1777).root
     try:
         return HostDirectory(Path(mount.source), read_only=mount.read_only).root
     except OSError as error:

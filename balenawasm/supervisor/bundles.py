@@ -80,4 +80,5 @@ def _mount(home: Home, mount: TargetMount) -> Mount:
         target=mount.target,
         read_only=mount.read_only,
         nocopy=mount.nocopy,
+        size=mount.size,
     )

@@ -112,7 +112,9 @@ class _Builder:
                 read_only=mount.read_only, nocopy=mount.nocopy
             )
         if mount.kind is model.MountKind.TMPFS:
-            return TargetMount(kind=MountKind.TMPFS, target=target)
+            return TargetMount(
+                kind=MountKind.TMPFS, target=target, read_only=mount.read_only, size=mount.size
+            )
         source = mount.source or ""
         if mount.kind is model.MountKind.NAMED:
             name = self._project.volumes[source].name
@@ -124,7 +126,11 @@ class _Builder:
                 nocopy=mount.nocopy,
             )
         return TargetMount(
-            kind=MountKind.BIND, source=source, target=target, read_only=mount.read_only
+            kind=MountKind.BIND,
+            source=source,
+            target=target,
+            read_only=mount.read_only,
+            create_host_path=mount.create_host_path,
         )
 
     def _anonymous(self, service: Service, target: bytes) -> TargetMount:

@@ -209,7 +209,7 @@ class Executors:
 
         def make() -> None:
             for mount in service.mounts:
-                if mount.kind is MountKind.BIND:
+                if mount.kind is MountKind.BIND and mount.create_host_path:
                     _make_bind_source(mount.source)
             bundle = make_bundle(
                 tools.home,

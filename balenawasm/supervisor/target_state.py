@@ -55,7 +55,9 @@ class Dependency(NamedTuple):
 class TargetMount(NamedTuple):
     """A mount: `source` is a volume's full name, a host path, or empty for a tmpfs.
 
-    An empty volume gets the image's files at `target`, unless `nocopy`.
+    An empty volume gets the image's files at `target`, unless `nocopy`. `size` is a tmpfs's limit
+    in bytes; None is the default. A bind's missing source is made, unless `create_host_path` is
+    False.
     """
 
     kind: MountKind
@@ -63,6 +65,8 @@ class TargetMount(NamedTuple):
     source: str = ""
     read_only: bool = False
     nocopy: bool = False
+    size: int | None = None
+    create_host_path: bool = True
 
 
 class Label(NamedTuple):

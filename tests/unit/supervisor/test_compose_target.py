@@ -118,6 +118,19 @@ volumes: {data: }
     assert not mounts[b"/own"].nocopy
 
 
+def test_the_options_of_mounts_arrive(tmp_path: Path) -> None:
+    text = """
+services:
+  web:
+    image: web
+    tmpfs: "/run:size=1m"
+    volumes: [{type: bind, source: ./b, target: /b, bind: {create_host_path: false}}]
+"""
+    mounts = {mount.target: mount for mount in target(tmp_path, text).services[0].mounts}
+    assert mounts[b"/run"].size == 1 << 20
+    assert not mounts[b"/b"].create_host_path
+
+
 def test_a_service_counts_as_healthy_when_it_has_started(tmp_path: Path) -> None:
     text = (
         "services: {web: {image: web, depends_on: {api: {condition: service_healthy}}},"
