@@ -12,113 +12,86 @@ from balenawasm.runtime.ports import PublishedPort  # noqa: TC001 - part of the 
 
 
 @dataclass(frozen=True, slots=True)
-class CreateNetwork:
+class _NetworkStep:
+    @property
+    def subject(self) -> str:
+        """What the step works on."""
+        return "network"
+
+
+@dataclass(frozen=True, slots=True)
+class _VolumeStep:
+    name: str
+
+    @property
+    def subject(self) -> str:
+        """What the step works on."""
+        return f"volume {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _ServiceStep:
+    service: str
+
+    @property
+    def subject(self) -> str:
+        """What the step works on."""
+        return f"service {self.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNetwork(_NetworkStep):
     """Allot a subnet and addresses for these services, and make the network's directory."""
 
     services: tuple[str, ...]
 
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return "network"
-
 
 @dataclass(frozen=True, slots=True)
-class RemoveNetwork:
+class RemoveNetwork(_NetworkStep):
     """Remove the network's directory; nobody is left in it."""
 
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return "network"
-
 
 @dataclass(frozen=True, slots=True)
-class CreateVolume:
+class CreateVolume(_VolumeStep):
     """Make a named volume's directory."""
 
-    name: str
-
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"volume {self.name}"
-
 
 @dataclass(frozen=True, slots=True)
-class RemoveVolume:
+class RemoveVolume(_VolumeStep):
     """Remove a named volume and the data in it, because the user asked for that."""
 
-    name: str
-
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"volume {self.name}"
-
 
 @dataclass(frozen=True, slots=True)
-class OpenPorts:
+class OpenPorts(_ServiceStep):
     """Bind exactly these published ports for a service; what was open besides is closed."""
 
-    service: str
     ports: tuple[PublishedPort, ...]
 
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"service {self.service}"
-
 
 @dataclass(frozen=True, slots=True)
-class Create:
+class Create(_ServiceStep):
     """Make a container for a service from its target."""
 
-    service: str
-
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"service {self.service}"
-
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class Start(_ServiceStep):
     """Start process 1 of a container."""
 
-    service: str
     container: str
-
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"service {self.service}"
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(_ServiceStep):
     """Stop a container: its stop signal, its grace period, then kill."""
 
-    service: str
     container: str
-
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"service {self.service}"
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(_ServiceStep):
     """Remove a container that does not run, with its files."""
 
-    service: str
     container: str
-
-    @property
-    def subject(self) -> str:
-        """What the step works on."""
-        return f"service {self.service}"
 
 
 @dataclass(frozen=True, slots=True)

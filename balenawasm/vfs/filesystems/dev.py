@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from balenawasm.vfs.description import Buffers, Description
-from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
+from balenawasm.vfs.filesystems.fixed import FixedDirectory
 from balenawasm.vfs.filesystems.open_files import FdDirectory, FdLink, own_fds
 from balenawasm.vfs.filesystems.seekable import clear
-from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
+from balenawasm.vfs.node import Caller, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 RANDOM_MAX: Final = (1 << 25) - 1
 """Random bytes that one read gives, as on Linux: a larger one is short, and no kill waits for it.
@@ -49,7 +46,7 @@ class DevFs:
         for fd, name in enumerate((b"stdin", b"stdout", b"stderr")):
             stat = self._stat(next_number + 2 + fd, Filetype.SYMBOLIC_LINK, 0o777)
             children[name] = FdLink(stat, fd, own_fds)
-        self.root: Node = DevDirectory(self._stat(1, Filetype.DIRECTORY, 0o755), children)
+        self.root: Node = FixedDirectory(self._stat(1, Filetype.DIRECTORY, 0o755), children)
 
     def _stat(self, number: int, filetype: Filetype, mode: int) -> Stat:
         made = self._made
@@ -57,35 +54,6 @@ class DevFs:
 
     def _link_stat(self, fd: int) -> Stat:
         return self._stat(_FIRST_FD_NUMBER + fd, Filetype.SYMBOLIC_LINK, 0o777)
-
-
-class DevDirectory(Node):
-    """A directory of fixed content."""
-
-    filetype = Filetype.DIRECTORY
-
-    def __init__(self, stat: Stat, children: Mapping[bytes, Node]) -> None:
-        self._stat = stat
-        self._children = children
-
-    def stat(self) -> Stat:
-        """What it was made with."""
-        return self._stat
-
-    def open(self, caller: Caller, flags: OpenFlags) -> Description:
-        """See Node.open."""
-        return open_directory(self, flags)
-
-    def lookup(self, caller: Caller, name: bytes) -> Node:
-        """See Node.lookup."""
-        node = self._children.get(name)
-        if node is None:
-            raise GuestError(Errno.ENOENT)
-        return node
-
-    def entries(self, caller: Caller) -> list[DirEntry]:
-        """See Node.entries."""
-        return [DirEntry(name, n.stat().ino, n.filetype) for name, n in self._children.items()]
 
 
 class DeviceNode(Node):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems import proc_process, proc_system
 from balenawasm.vfs.filesystems.anonymous import new_device
+from balenawasm.vfs.filesystems.fixed import FixedDirectory
 from balenawasm.vfs.filesystems.open_files import FdDirectory, number_of
 from balenawasm.vfs.filesystems.text import TextFile
 from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
@@ -113,35 +113,6 @@ class ProcFs:
             elif name not in children:
                 children[name] = self._sysctl(prefix + name + b"/")
         return FixedDirectory(self._next(Filetype.DIRECTORY), children)
-
-
-class FixedDirectory(Node):
-    """A directory of fixed content."""
-
-    filetype = Filetype.DIRECTORY
-
-    def __init__(self, stat: Stat, children: Mapping[bytes, Node]) -> None:
-        self._stat = stat
-        self._children = children
-
-    def stat(self) -> Stat:
-        """What it was made with."""
-        return self._stat
-
-    def open(self, caller: Caller, flags: OpenFlags) -> Description:
-        """See Node.open."""
-        return open_directory(self, flags)
-
-    def lookup(self, caller: Caller, name: bytes) -> Node:
-        """See Node.lookup."""
-        node = self._children.get(name)
-        if node is None:
-            raise GuestError(Errno.ENOENT)
-        return node
-
-    def entries(self, caller: Caller) -> list[DirEntry]:
-        """See Node.entries."""
-        return [DirEntry(name, n.stat().ino, n.filetype) for name, n in self._children.items()]
 
 
 class RootDirectory(FixedDirectory):
