@@ -38,6 +38,8 @@ from balenawasm.wasi.errno import GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from balenawasm.kernel.kernel import Kernel
     from balenawasm.kernel.network import NetworkStack
     from balenawasm.runtime.bundle import Bundle
@@ -66,6 +68,7 @@ class RootFilesystem(NamedTuple):
 
 def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack) -> RootFilesystem:
     """Put a container's file tree together. StartError, or the error of a damaged layer."""
+    refuse_links_of_guests(bundle.mounts)
     root, rest = _root(bundle, paths)
     namespace = Namespace(root)
     _mount(namespace, b"/dev", DevFs().root, b"devtmpfs")
@@ -131,6 +134,25 @@ def _root(bundle: Bundle, paths: ContainerPaths) -> tuple[Node, list[Mount]]:
         lowers.append(ImageFs(image, layer.digest).root)
     # What `run` and builds write is removed at the end: it need not survive a power cut.
     return Overlay(lowers, paths.upper, durable=bundle.service is not None).root, rest
+
+
+def refuse_links_of_guests(mounts: Sequence[Mount]) -> None:
+    """Refuse a bind whose source leads through a link inside another mount that can be written.
+
+    The link may be a guest's work of an earlier start, and lead anywhere on the host. StartError.
+    """
+    for mount in mounts:
+        path = Path(mount.source)
+        for other in mounts:
+            top = Path(other.source)
+            if other.read_only or not other.source or top not in path.parents:
+                continue
+            if path.resolve() != top.resolve() / path.relative_to(top):
+                raise StartError(
+                    f"cannot mount {mount.source}: a symbolic link on the way is in {other.source},"
+                    " where the container can write",
+                    hint=f"mount the directory it leads to, or make {other.source} read-only",
+                )
 
 
 def _mounted_node(mount: Mount) -> Node:

@@ -17,7 +17,10 @@ from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.outcome import Exited, Killed
 from balenawasm.kernel.socket import RETIRED_MAX
 from balenawasm.layer.whiteout import OPAQUE_MARKER
+from balenawasm.runtime.bundle import Mount, MountKind
+from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
+from balenawasm.runtime.rootfs import refuse_links_of_guests
 from balenawasm.vfs.endpoint import Endpoint
 from balenawasm.vfs.filesystems.dev import RANDOM_MAX, DevFs
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
@@ -255,6 +258,19 @@ def test_a_guest_makes_no_markers(guest: Guest, host: Path, name: bytes) -> None
     refused(Errno.EINVAL, guest.rename, b"over/file", marker)
     refused(Errno.ENOENT, guest.stat, marker)
     assert os.listdir(host / "upper") == ["file"]
+
+
+def test_a_link_that_a_guest_made_is_no_mounts_source(guest: Guest, host: Path) -> None:
+    guest.symlink(b"../outside", b"v/inner")
+    (host / "volume" / "real").mkdir()
+    outer = Mount(MountKind.BIND, b"/v", str(host / "volume"))
+    inner = Mount(MountKind.BIND, b"/inner", str(host / "volume" / "inner"))
+    with pytest.raises(StartError, match="symbolic link"):
+        refuse_links_of_guests((outer, inner))
+    with pytest.raises(StartError, match="symbolic link"):
+        refuse_links_of_guests((inner._replace(source=inner.source + "/deeper"), outer))
+    refuse_links_of_guests((outer._replace(read_only=True), inner))
+    refuse_links_of_guests((outer, inner._replace(source=str(host / "volume" / "real"))))
 
 
 def test_generated_files_cannot_be_written(guest: Guest, containers: list[NetworkStack]) -> None:
