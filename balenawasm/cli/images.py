@@ -15,7 +15,7 @@ from balenawasm.store.errors import ImageNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from balenawasm.compose.model import Project, Service
+    from balenawasm.compose.model import Build, Project, Service
     from balenawasm.runtime.home import Home
     from balenawasm.store.images import Image
 
@@ -35,19 +35,34 @@ def base_image(home: Home, name: str) -> Image:
 def project_images(
     home: Home, project: Project, *, build: bool, display: BuildDisplay
 ) -> Mapping[str, Image]:
-    """The image of each service by its name; what is missing is built, with `build` all."""
+    """The image of each service by its name; what is missing is built, with `build` all.
+
+    Services that say the same of their image share it: it is built once.
+    """
     workshop = Workshop.in_home(home, open_store(home), dict(os.environ))
     images: dict[str, Image] = {}
-    for name in project.start_order:
+    made: list[tuple[Build | None, Reference, Image]] = []
+    # What is built first may be what another service has as its `image`.
+    for name in sorted(project.start_order, key=lambda name: project.services[name].build is None):
         service = project.services[name]
-        images[name] = _service_image(workshop, project, service, build=build, display=display)
+        reference = image_reference(project, service)
+        same = (it for how, named, it in made if (how, named) == (service.build, reference))
+        image = next(same, None)
+        if image is None:
+            image = _service_image(workshop, reference, service, build=build, display=display)
+            made.append((service.build, reference, image))
+        images[name] = image
     return images
 
 
 def _service_image(
-    workshop: Workshop, project: Project, service: Service, *, build: bool, display: BuildDisplay
+    workshop: Workshop,
+    reference: Reference,
+    service: Service,
+    *,
+    build: bool,
+    display: BuildDisplay,
 ) -> Image:
-    reference = image_reference(project, service)
     if service.build is None:
         return find_image(str(reference), workshop, display)
     if not build:

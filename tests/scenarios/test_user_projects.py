@@ -74,6 +74,23 @@ volumes: {v: , w: }
     assert "service 'nocopy' does not run, it is exited" in late.stderr
 
 
+def test_an_image_is_built_once_and_before_those_who_only_name_it(project: Cli) -> None:
+    (project.directory / "Balenafile").write_text(
+        'FROM balenaos/python\nCMD ["python", "-c", "print(1)"]\n'
+    )
+    (project.directory / "compose.yml").write_text(
+        """
+services:
+  first: {image: test/shared}
+  second: {image: test/shared, build: ., depends_on: [first]}
+  third: {image: test/shared, build: ., depends_on: [first]}
+"""
+    )
+    built = project("up", "-d", "--build").stderr
+    assert built.count("test/shared:latest 1/2") == 1
+    assert set(wait_for_logs(project, "first", "second", "third").values()) == {"1\n"}
+
+
 def test_a_killed_supervisor_is_started_again_by_the_next_verb(project: Cli) -> None:
     (project.directory / "compose.yml").write_text(
         """
