@@ -76,10 +76,17 @@ def passed_streams(*, stdin: bool, log: Callable[[str], None]) -> Streams:
     """Streams of `run`: this process's own; no input unless `stdin`."""
     fds: dict[int, Description] = {
         0: Stream.inherited(0) if stdin else _null(),
-        1: Stream.inherited(1),
-        2: Stream.inherited(2),
+        1: output_stream(1, readable=stdin),
+        2: output_stream(2, readable=stdin),
     }
     return _retained(Streams(fds, log, None))
+
+
+def output_stream(fd: int, *, readable: bool) -> Stream:
+    """A stream for an output of ours. A terminal's could be read: that is input, too."""
+    stream = Stream.inherited(fd)
+    stream.readable = stream.readable and readable
+    return stream
 
 
 def run_container(

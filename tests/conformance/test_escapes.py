@@ -21,6 +21,7 @@ from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
 from balenawasm.runtime.rootfs import refuse_links_of_guests
+from balenawasm.runtime.runner import output_stream
 from balenawasm.vfs.endpoint import Endpoint
 from balenawasm.vfs.filesystems.dev import RANDOM_MAX, DevFs
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
@@ -400,6 +401,18 @@ def test_a_socket_keeps_few_of_its_failures(containers: list[NetworkStack]) -> N
 
 
 # Posing and logs.
+
+
+def test_a_terminal_for_output_gives_no_input(guest: Guest) -> None:
+    ours, terminal = os.openpty()
+    fd = guest.install(output_stream(terminal, readable=False))
+    os.write(ours, b"a password\n")
+    read = fd, guest.iovecs((0, 8)), 1, guest.alloc(4)
+    refused(Errno.ENOTCAPABLE, guest.call, "fd_read", *read)
+    refused(Errno.EBADF, guest.process.fds.get(fd).description.read, NOBODY, [])
+    guest.close(fd)
+    os.close(ours)
+    os.close(terminal)
 
 
 def test_a_loopback_address_does_not_reach_another_container(
