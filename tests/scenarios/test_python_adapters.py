@@ -72,6 +72,29 @@ def test_starts_in_its_working_directory_with_a_sane_world(container) -> None:
     ]
 
 
+def test_it_is_root_and_owns_its_files(container) -> None:
+    printed = container().run(
+        "import getpass, grp, os, pathlib, pwd, tarfile\n"
+        "print(os.getuid(), os.geteuid(), getpass.getuser(), grp.getgrgid(0).gr_name)\n"
+        "print(os.umask(0o77), oct(os.umask(0)), pwd.getpwnam('root').pw_dir)\n"
+        "os.chown('program.py', 1, 1)\n"
+        "with tarfile.open('t.tar', 'w') as tar: tar.add('program.py')\n"
+        "with tarfile.open('t.tar') as tar: tar.extractall('out')\n"
+        "print(os.listdir('out'), pathlib.Path('out').owner())\n"
+        "for ask in (lambda: pwd.getpwuid(7), lambda: os.chown('no', 1, 1), lambda: os.fork):\n"
+        "    try: ask()\n"
+        "    except (KeyError, FileNotFoundError, AttributeError) as error: print(error)\n"
+    )
+    assert printed.splitlines() == [
+        "0 0 root root",
+        "18 0o77 /root",
+        "['program.py'] root",
+        "'getpwuid(): uid not found: 7'",
+        "[Errno 44] No such file or directory: 'no'",
+        "module 'os' has no attribute 'fork'",
+    ]
+
+
 def test_environment_of_the_user_does_not_lose_the_adapters(container) -> None:
     web = container()
     (web.app / "sitecustomize.py").write_text("print('mine')\n")
