@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from balenawasm.engine.compiler import CompileProgress
     from balenawasm.engine.machine import Machine
+    from balenawasm.kernel.outcome import Outcome
     from balenawasm.runtime.bundle import Bundle
     from balenawasm.runtime.control import Channel, Message
     from balenawasm.runtime.home import ContainerPaths
@@ -125,13 +126,7 @@ def run_container(
         if bundle.log is not None:
             streams.log(error.message)
         streams.close()
-        record = ExitRecord(
-            code=error.exit_code,
-            reason=error.message,
-            started_at=started_at,
-            finished_at=time.time(),
-        )
-        _write_record(paths, record)
+        record = _record_failure(paths, error, started_at)
         report(
             control.Failed(
                 id=bundle.id, message=error.message, hint=error.hint, code=error.exit_code
@@ -148,13 +143,7 @@ def run_container(
     outcome = container.init.outcome or Trapped("process 1 has no outcome")
     container.finish()
     streams.close()
-    record = ExitRecord(
-        code=outcome.status,
-        reason=describe(outcome),
-        started_at=started_at,
-        finished_at=time.time(),
-    )
-    _write_record(paths, record)
+    record = _record_end(paths, outcome, started_at)
     exited = control.Exited(id=bundle.id, code=record.code, reason=record.reason)
     server.close(exited)
     report(exited)
@@ -167,6 +156,28 @@ def _listen(paths: ContainerPaths) -> socket.socket:
         return control.listen(paths.control_socket)
     except OSError as error:
         raise StartError(f"cannot make the control socket in {paths.run}: {error}") from error
+
+
+def _record_failure(paths: ContainerPaths, error: StartError, started_at: float) -> ExitRecord:
+    record = ExitRecord(
+        code=error.exit_code,
+        reason=error.message,
+        started_at=started_at,
+        finished_at=time.time(),
+    )
+    _write_record(paths, record)
+    return record
+
+
+def _record_end(paths: ContainerPaths, outcome: Outcome, started_at: float) -> ExitRecord:
+    record = ExitRecord(
+        code=outcome.status,
+        reason=describe(outcome),
+        started_at=started_at,
+        finished_at=time.time(),
+    )
+    _write_record(paths, record)
+    return record
 
 
 def _write_record(paths: ContainerPaths, record: ExitRecord) -> None:
