@@ -133,7 +133,8 @@ class Service:
     """One service; it has an `image` or a `build`, or both: then the image built is called `image`.
 
     `command` and `entrypoint`: None leaves the image's, an empty tuple takes it away.
-    `environment` has everything: env_file, environment, values from outside.
+    `environment` has everything: env_file, environment, values from outside. `hostname` None is
+    the service's name, `stop_signal` None is the image's; `stop_grace` is in seconds.
     """
 
     name: str
@@ -148,6 +149,9 @@ class Service:
     depends_on: tuple[DependsOn, ...] = ()
     working_dir: str | None = None
     restart: Restart = Restart()
+    hostname: str | None = None
+    stop_signal: str | None = None
+    stop_grace: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     x_balenawasm: Mapping[str, Value] = field(default_factory=dict)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from balenawasm.compose.document import Item, present
+from balenawasm.compose.document import Item, one_or_many, present
 from balenawasm.compose.environment import read_pairs
 from balenawasm.compose.model import MountKind, NamedVolume, VolumeMount
 
@@ -67,7 +67,7 @@ class MountReader:
                 _add(mounts, element, self._read_short(element))
             else:
                 _add(mounts, element, self._read_long(element))
-        for element in _one_or_more(tmpfs):
+        for element in () if tmpfs is None else one_or_many(tmpfs):
             _add(mounts, element, _read_tmpfs(element))
         return tuple(mounts.values())
 
@@ -170,12 +170,6 @@ def _add(mounts: dict[str, VolumeMount], item: Item, mount: VolumeMount) -> None
     if mount.target in mounts:
         raise item.error(f"two mounts have the target {mount.target}")
     mounts[mount.target] = mount
-
-
-def _one_or_more(item: Item | None) -> Sequence[Item]:
-    if item is None:
-        return ()
-    return [item] if isinstance(item.value, str) else item.sequence()
 
 
 def _read_tmpfs(item: Item) -> VolumeMount:

@@ -49,15 +49,23 @@ _SERVICE_KEYS = frozenset(
         "env_file",
         "environment",
         "expose",
+        "hostname",
         "image",
         "labels",
         "ports",
         "restart",
+        "stop_grace_period",
+        "stop_signal",
         "tmpfs",
         "volumes",
         "working_dir",
     ]
 )
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})\Z")
+_SIGNAL = re.compile(r"(?:SIG)?(?:[A-Z][A-Z0-9]{1,8}|RTMIN\+\d{1,2})\Z|[1-9]\d?\Z", re.ASCII)
+_DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(us|ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+\Z", re.ASCII)
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BUILD_KEYS = frozenset({"args", "balenafile", "context", "dockerfile", "target"})
 _DEPENDENCY_KEYS = frozenset({"condition", "required"})
 _RETRIES = re.compile(r"on-failure:(\d{1,9})\Z", re.ASCII)
@@ -126,6 +134,9 @@ class ServiceReader:
             depends_on=depends_on,
             working_dir=_working_dir(fields),
             restart=_restart(fields),
+            hostname=_hostname(fields),
+            stop_signal=_stop_signal(fields),
+            stop_grace=_duration(fields, "stop_grace_period"),
             labels={}
             if labels is None
             else {key: value or "" for key, value in read_pairs(labels).items()},
@@ -229,6 +240,36 @@ def _working_dir(fields: Mapping[str, Item]) -> str | None:
     if not path.startswith("/"):
         raise item.error(f"{path!r} is not absolute", hint="write it from the root: /app")
     return path
+
+
+def _hostname(fields: Mapping[str, Item]) -> str | None:
+    item = present(fields, "hostname")
+    if item is None:
+        return None
+    if not _HOSTNAME.match(item.text()):
+        raise item.error(f"{item.text()!r} is not a host name")
+    return item.text()
+
+
+def _stop_signal(fields: Mapping[str, Item]) -> str | None:
+    item = present(fields, "stop_signal")
+    if item is None:
+        return None
+    text = item.scalar_text()
+    if not _SIGNAL.match(text):
+        raise item.error(f"{text!r} is not a signal", hint="write for example SIGINT")
+    return text
+
+
+def _duration(fields: Mapping[str, Item], key: str) -> float | None:
+    """Read a duration such as `1m30s` or `500ms`, in seconds."""
+    item = present(fields, key)
+    if item is None:
+        return None
+    text = item.scalar_text()
+    if not _DURATION.match(text):
+        raise item.error(f"{text!r} is not a duration", hint="write for example 1m30s or 500ms")
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
 def _restart(fields: Mapping[str, Item]) -> Restart:

@@ -17,6 +17,7 @@ from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.runtime.bundle import MountKind
 from balenawasm.runtime.ports import PublishedPort
 from balenawasm.supervisor.target_state import (
+    DEFAULT_GRACE,
     Condition,
     Dependency,
     Label,
@@ -87,7 +88,9 @@ class _Builder:
             restart=RestartPolicy(service.restart.kind.value),
             restart_retries=service.restart.maximum_retries,
             depends_on=tuple(_dependency(entry) for entry in service.depends_on),
-            stop_signal=signal_number(config.stop_signal),
+            stop_signal=signal_number(service.stop_signal or config.stop_signal),
+            stop_grace=DEFAULT_GRACE if service.stop_grace is None else service.stop_grace,
+            hostname=service.hostname or "",
             allow=_allowed(service),
             preopens=tuple(_bytes(name) for name in config.preopens),
             labels=tuple(

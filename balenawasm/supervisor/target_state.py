@@ -38,6 +38,10 @@ class RestartPolicy(StrEnum):
     UNLESS_STOPPED = "unless-stopped"
 
 
+DEFAULT_GRACE = 10.0
+"""Seconds between a service's stop signal and SIGKILL."""
+
+
 class Condition(StrEnum):
     """What a service waits for in another one."""
 
@@ -96,7 +100,7 @@ class ServiceTarget(NamedTuple):
     restart_retries: int | None = None
     depends_on: tuple[Dependency, ...] = ()
     stop_signal: int = 15
-    stop_grace: float = 10.0
+    stop_grace: float = DEFAULT_GRACE
     hostname: str = ""
     allow: tuple[str, ...] = ()
     limits: Limits = DEFAULT_LIMITS

@@ -131,6 +131,18 @@ services:
     assert not mounts[b"/b"].create_host_path
 
 
+def test_how_a_service_is_called_and_stopped(tmp_path: Path) -> None:
+    text = """
+services:
+  web: {image: web, hostname: box, stop_signal: SIGUSR1, stop_grace_period: 1m30.5s}
+  other: {image: web}
+"""
+    found = {service.name: service for service in target(tmp_path, text).services}
+    web, other = found["web"], found["other"]
+    assert (web.hostname, web.stop_signal, web.stop_grace) == ("box", 10, 90.5)
+    assert (other.hostname, other.stop_signal, other.stop_grace) == ("", 2, 10.0)
+
+
 def test_a_service_counts_as_healthy_when_it_has_started(tmp_path: Path) -> None:
     text = (
         "services: {web: {image: web, depends_on: {api: {condition: service_healthy}}},"
