@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import file_lock
@@ -30,6 +29,7 @@ from balenawasm.store.errors import ImageNotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from balenawasm.store.images import Image
     from balenawasm.store.store import Store
@@ -49,15 +49,6 @@ class Recipe:
     reference: Reference
     folder: Path
     digest: Digest
-
-
-def default_recipes() -> Path | None:
-    """Return the recipes' folder: inside the installed package, or at the checkout's top."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "recipes", package.parent / "images"):
-        if folder.is_dir():
-            return folder
-    return None
 
 
 class BaseImages:

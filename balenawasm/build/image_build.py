@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.balenafile.resolve import BuildPlan, plan_build
 from balenawasm.balenafile.stages import read_balenafile
-from balenawasm.build.base_images import RECIPE_FILE, BaseImages, Recipe, default_recipes
+from balenawasm.build.base_images import RECIPE_FILE, BaseImages, Recipe
 from balenawasm.build.cache import BuildCache
 from balenawasm.build.context import Context, ContextError
 from balenawasm.build.events import Progress, ignore_events
@@ -29,6 +29,7 @@ from balenawasm.build.reporter import Reporter
 from balenawasm.build.stage import StageBuild, instruction_text
 from balenawasm.build.workbench import BuiltStage, Workbench
 from balenawasm.oci.mediatypes import RECIPE_DIGEST_LABEL
+from balenawasm.runtime.recipes import default_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,7 @@ class Workshop:
     """Where images are built: the store, the caches, the recipes of base images.
 
     `environment` is what npm and pip run with (PATH, proxies, their configuration). `recipes` is
-    usually `base_images.default_recipes()`; None means that every base image must be in the store.
+    usually `default_recipes()`; None means that every base image must be in the store.
     """
 
     store: Store

@@ -17,6 +17,7 @@ from balenawasm.errors import BalenaWasmError, UsageError
 from balenawasm.oci.reference import parse_reference
 from balenawasm.runtime.bundle import Layer, Mount, MountKind
 from balenawasm.runtime.foreground import RunSpec, run_foreground
+from balenawasm.runtime.recipes import NAMESPACE, CheckedImage, default_recipes
 from balenawasm.store.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
@@ -91,14 +92,23 @@ def _program(text: str) -> Path | None:
 
 
 def find_image(home: Home, name: str) -> Image:
-    """An image from the store; a base image of ours is built when it is missing."""
+    """An image from the store; one of ours is built when missing or when its recipe changed."""
     reference = parse_reference(name)
-    try:
+    recipes = default_recipes() if reference.repository.startswith(NAMESPACE) else None
+    if recipes is None:
         return open_store(home).images.get(reference)
+    checked = CheckedImage(home.build_cache, reference.repository, recipes)
+    try:
+        image = open_store(home).images.get(reference)
+        if checked.holds(image.digest):
+            return image
     except ImageNotFoundError:
-        from balenawasm.cli.images import base_image
+        pass
+    from balenawasm.cli.images import base_image
 
-        return base_image(home, name)
+    image = base_image(home, name)
+    checked.remember(image.digest)
+    return image
 
 
 def layers_of(image: Image) -> tuple[Layer, ...]:

@@ -9,11 +9,12 @@ import threading
 import pytest
 
 from balenawasm.balenafile.source import BalenafileError
-from balenawasm.build.base_images import RecipeError, default_recipes
+from balenawasm.build.base_images import RecipeError
 from balenawasm.build.events import BuildDone, BuildStarted
 from balenawasm.build.image_build import BuildRequest, Workshop, build_image
 from balenawasm.oci.mediatypes import RECIPE_DIGEST_LABEL
 from balenawasm.oci.reference import parse_reference
+from balenawasm.runtime.recipes import default_recipes
 from balenawasm.store.store import Store
 
 RECIPE = 'FROM scratch\nCOPY lib /lib\nCMD ["x"]\n'
