@@ -45,6 +45,11 @@ class ContainerPaths(NamedTuple):
     run: Path
 
     @property
+    def home(self) -> Path:
+        """The state directory that it is in."""
+        return self.directory.parent.parent
+
+    @property
     def bundle(self) -> Path:
         """The description that the runner starts from (docs/formats/bundle.md)."""
         return self.directory / "bundle.json"

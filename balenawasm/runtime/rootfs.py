@@ -24,8 +24,14 @@ from balenawasm.record import NamedTuple
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
 from balenawasm.runtime.first_content import fill_volume
+from balenawasm.runtime.mount_sources import (
+    check_sources,
+    is_below,
+    real_source,
+    writable_places,
+)
 from balenawasm.vfs.filesystems.dev import DevFs
-from balenawasm.vfs.filesystems.hostdir import HostDirectory
+from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
 from balenawasm.vfs.filesystems.image import ImageFs
 from balenawasm.vfs.filesystems.net import NetFs
 from balenawasm.vfs.filesystems.overlay import Overlay
@@ -38,7 +44,7 @@ from balenawasm.wasi.errno import GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from balenawasm.kernel.kernel import Kernel
     from balenawasm.kernel.network import NetworkStack
@@ -68,8 +74,9 @@ class RootFilesystem(NamedTuple):
 
 def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack) -> RootFilesystem:
     """Put a container's file tree together. StartError, or the error of a damaged layer."""
-    refuse_links_of_guests(bundle.mounts)
-    root, rest = _root(bundle, paths)
+    places = writable_places(bundle.mounts)
+    check_sources(bundle.mounts, places, paths.home)
+    root, rest = _root(bundle, paths, places)
     namespace = Namespace(root)
     _mount(namespace, b"/dev", DevFs().root, b"devtmpfs")
     _mount(namespace, b"/dev/shm", Tmpfs(TMPFS_BYTES, mode=0o1777).root, b"tmpfs")
@@ -80,7 +87,9 @@ def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack
     for mount in rest:
         fill_volume(namespace, mount)
     for mount in rest:
-        _mount(namespace, mount.target, _mounted_node(mount), mount.kind.value.encode(), mount)
+        _mount(
+            namespace, mount.target, _mounted_node(mount, places), mount.kind.value.encode(), mount
+        )
     return RootFilesystem(namespace)
 
 
@@ -119,12 +128,14 @@ def _identity(status: os.stat_result) -> str | None:
     )
 
 
-def _root(bundle: Bundle, paths: ContainerPaths) -> tuple[Node, list[Mount]]:
+def _root(
+    bundle: Bundle, paths: ContainerPaths, places: Collection[Path]
+) -> tuple[Node, list[Mount]]:
     """The root directory, and the mounts that are not it."""
     rest = [mount for mount in bundle.mounts if mount.target != b"/"]
     for mount in bundle.mounts:
         if mount.target == b"/":
-            return _mounted_node(mount), rest
+            return _mounted_node(mount, places), rest
     if not bundle.layers:
         return Tmpfs(TMPFS_BYTES).root, rest
     paths.directory.mkdir(mode=0o700, exist_ok=True)
@@ -136,31 +147,16 @@ def _root(bundle: Bundle, paths: ContainerPaths) -> tuple[Node, list[Mount]]:
     return Overlay(lowers, paths.upper, durable=bundle.service is not None).root, rest
 
 
-def refuse_links_of_guests(mounts: Sequence[Mount]) -> None:
-    """Refuse a bind whose source leads through a link inside another mount that can be written.
-
-    The link may be a guest's work of an earlier start, and lead anywhere on the host. StartError.
-    """
-    for mount in mounts:
-        path = Path(mount.source)
-        for other in mounts:
-            top = Path(other.source)
-            if other.read_only or not other.source or top not in path.parents:
-                continue
-            if path.resolve() != top.resolve() / path.relative_to(top):
-                raise StartError(
-                    f"cannot mount {mount.source}: a symbolic link on the way is in {other.source},"
-                    " where the container can write",
-                    hint=f"mount the directory it leads to, or make {other.source} read-only",
-                )
-
-
-def _mounted_node(mount: Mount) -> Node:
+def _mounted_node(mount: Mount, places: Collection[Path]) -> Node:
     if mount.kind is MountKind.TMPFS:
         limit = max(mount.size or TMPFS_BYTES, _SMALLEST_TMPFS)
         return Tmpfs(limit, mode=0o1777).root
     try:
-        return HostDirectory(Path(mount.source), read_only=mount.read_only).root
+        real = real_source(mount.source, places)
+        node = HostDirectory(real, read_only=mount.read_only).root
+        if is_below(real, places):
+            _check_unmoved(mount, node, real)
+        return node
     except OSError as error:
         raise StartError(
             f"cannot mount {mount.source} at {mount.target.decode('utf-8', 'replace')}:"
@@ -169,13 +165,25 @@ def _mounted_node(mount: Mount) -> Node:
         ) from error
 
 
+def _check_unmoved(mount: Mount, node: Node, real: Path) -> None:
+    """Look again what was opened, for a container may change the way to it at any time."""
+    folder = node if isinstance(node, HostFolder) else getattr(node, "folder", None)
+    if isinstance(folder, HostFolder):
+        where = Path(f"/proc/self/fd/{folder.fd}").readlink()
+        if where != (real if folder is node else real.parent):
+            raise StartError(
+                f"cannot mount {mount.source}: the way to it changed at this moment",
+                hint="start the container again, or mount a directory that no container can move",
+            )
+
+
 def _mount(
     namespace: Namespace, path: bytes, node: Node, kind: bytes, mount: Mount | None = None
 ) -> None:
-    source = mount.source.encode("utf-8", "surrogateescape") if mount is not None else kind
+    # A mount's source on the host is not the guest's business: /proc/mounts shows its kind.
     options = b"ro" if mount is not None and mount.read_only else b"rw"
     try:
-        namespace.mount(path, node, source=source or kind, kind=kind, options=options)
+        namespace.mount(path, node, source=kind, kind=kind, options=options)
     except GuestError as error:
         raise StartError(
             f"cannot mount at {path.decode('utf-8', 'replace')}: {error.errno.name}",

@@ -42,7 +42,7 @@ def make_bundle(
         argv=service.argv,
         env=service.env,
         cwd=service.cwd,
-        mounts=tuple(_mount(home, mount) for mount in service.mounts),
+        mounts=host_mounts(home, service),
         network=Network(
             address=address,
             directory=str(network),
@@ -68,6 +68,11 @@ def _layer(service: ServiceTarget, digest: Digest, blob_path: Callable[[Digest],
             hint="build the image again (`balenawasm up --build`)",
         )
     return Layer(path=str(path), digest=digest)
+
+
+def host_mounts(home: Home, service: ServiceTarget) -> tuple[Mount, ...]:
+    """A service's mounts with their host paths."""
+    return tuple(_mount(home, mount) for mount in service.mounts)
 
 
 def _mount(home: Home, mount: TargetMount) -> Mount:

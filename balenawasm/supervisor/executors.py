@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 from typing import TYPE_CHECKING, TypeVar
@@ -19,11 +18,12 @@ from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
 from balenawasm.runtime.bundle import MountKind, write_bundle
 from balenawasm.runtime.exitrecord import StartError
+from balenawasm.runtime.mount_sources import check_sources, real_source, writable_places
 from balenawasm.runtime.ports import bind_port
 from balenawasm.runtime.scratch import remove_tree
 from balenawasm.supervisor import steps
 from balenawasm.supervisor.addresses import allot, free_subnet, hosts_text
-from balenawasm.supervisor.bundles import HOSTS_FILE, make_bundle
+from balenawasm.supervisor.bundles import HOSTS_FILE, host_mounts, make_bundle
 from balenawasm.supervisor.current_state import Phase
 from balenawasm.supervisor.project_state import ContainerState
 
@@ -208,9 +208,10 @@ class Executors:
         address = state.addresses[name]
 
         def make() -> None:
+            places = self._check_sources(service)
             for mount in service.mounts:
                 if mount.kind is MountKind.BIND and mount.create_host_path:
-                    _make_bind_source(mount.source)
+                    real_source(mount.source, places, make=True)
             bundle = make_bundle(
                 tools.home,
                 state.name,
@@ -239,6 +240,9 @@ class Executors:
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         tools.waiting[container.id] = answer
         try:
+            service = self._service_or_none(container.service)
+            if service is not None:
+                await tools.blocking(lambda: self._check_sources(service))
             listeners = [
                 bound.socket.fileno() for bound in self._state.ports.get(container.service, ())
             ]
@@ -257,6 +261,16 @@ class Executors:
                 hint=message.hint,
                 code=message.code,
             )
+
+    def _check_sources(self, service: ServiceTarget) -> frozenset[Path]:
+        """Refuse binds that a container of the project could have led elsewhere; returns the host
+        directories where these can write. StartError.
+        """
+        home, target = self._tools.home, self._target()
+        services = (*(target.services if target is not None else ()), service)
+        places = writable_places(mount for it in services for mount in host_mounts(home, it))
+        check_sources(host_mounts(home, service), places, home.root)
+        return places
 
     async def stop(self, container: ContainerState) -> None:
         """Signal, grace period, kill; returns when its runner is gone."""
@@ -323,9 +337,3 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _make_bind_source(source: str) -> None:
-    """Make a bind mount's missing source a directory, as Docker does."""
-    if not os.path.lexists(source):
-        os.makedirs(source, exist_ok=True)  # noqa: PTH103 - a str of any bytes

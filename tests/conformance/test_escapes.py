@@ -20,7 +20,7 @@ from balenawasm.layer.whiteout import OPAQUE_MARKER
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
-from balenawasm.runtime.rootfs import refuse_links_of_guests
+from balenawasm.runtime.mount_sources import check_sources, real_source, writable_places
 from balenawasm.runtime.runner import output_stream
 from balenawasm.vfs.endpoint import Endpoint
 from balenawasm.vfs.filesystems.dev import RANDOM_MAX, DevFs
@@ -266,12 +266,34 @@ def test_a_link_that_a_guest_made_is_no_mounts_source(guest: Guest, host: Path) 
     (host / "volume" / "real").mkdir()
     outer = Mount(MountKind.BIND, b"/v", str(host / "volume"))
     inner = Mount(MountKind.BIND, b"/inner", str(host / "volume" / "inner"))
+    alias = host / "alias"
+    alias.symlink_to("volume")  # the user's own link counts
+
+    def check(*mounts: Mount) -> None:
+        check_sources(mounts, writable_places(mounts), host / "home")
+
+    for path in (host / "volume", alias):
+        for below in ("inner", "inner/deeper", "missing/../inner"):
+            with pytest.raises(StartError, match="symbolic link"):
+                check(outer, inner._replace(source=f"{path}/{below}".replace("missing", "real")))
     with pytest.raises(StartError, match="symbolic link"):
-        refuse_links_of_guests((outer, inner))
-    with pytest.raises(StartError, match="symbolic link"):
-        refuse_links_of_guests((inner._replace(source=inner.source + "/deeper"), outer))
-    refuse_links_of_guests((outer._replace(read_only=True), inner))
-    refuse_links_of_guests((outer, inner._replace(source=str(host / "volume" / "real"))))
+        real_source(f"{alias}/inner/new", writable_places((outer,)), make=True)
+    assert os.listdir(host / "outside") == ["f"]
+    check(outer._replace(read_only=True), inner)
+    check(outer, inner._replace(source=str(host / "volume" / "real")))
+    made = real_source(f"{alias}/real/a/b", writable_places((outer,)), make=True)
+    assert made == host / "volume" / "real" / "a" / "b"
+    assert made.is_dir()
+
+
+@pytest.mark.parametrize("source", ["home", "home/cache/native", "home/new", ".", "link", "/"])
+def test_no_bind_reaches_the_state_directory(host: Path, source: str) -> None:
+    (host / "home" / "cache" / "native").mkdir(parents=True)
+    (host / "link").symlink_to("home/cache")
+    bind = Mount(MountKind.BIND, b"/b", str(host / source), read_only=True)
+    with pytest.raises(StartError, match="state directory"):
+        check_sources((bind,), (), host / "home")
+    check_sources((bind._replace(source=str(host / "volume")),), (), host / "home")
 
 
 def test_generated_files_cannot_be_written(guest: Guest, containers: list[NetworkStack]) -> None:

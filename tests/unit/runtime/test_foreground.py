@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from container_parts import guest_layer, guests
 
-from balenawasm.runtime.bundle import Mount, MountKind
+from balenawasm.kernel.network import NetworkStack
+from balenawasm.runtime.bundle import Bundle, Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.foreground import RunSpec, run_foreground
 from balenawasm.runtime.home import Home
 from balenawasm.runtime.ports import PortInUseError, PublishedPort, bind_port
+from balenawasm.runtime.rootfs import build_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,6 +123,23 @@ def test_what_cannot_start(home: Home, spec: RunSpec, code: int, text: str) -> N
     with pytest.raises(StartError, match=text) as caught:
         run(home, spec)
     assert caught.value.exit_code == code
+
+
+def test_a_bind_of_the_state_directory_is_refused(home: Home) -> None:
+    for source in (home.root, home.native_code, home.root.parent):
+        mount = Mount(kind=MountKind.BIND, source=str(source), target=b"/m", read_only=True)
+        with pytest.raises(StartError, match="state directory") as caught:
+            run(home, RunSpec(argv=(b"x",), mounts=(mount,)))
+        assert caught.value.hint
+
+
+def test_mounts_name_no_paths_of_the_host(home: Home, tmp_path: Path) -> None:
+    mount = Mount(kind=MountKind.BIND, source=str(tmp_path), target=b"/m")
+    bundle = Bundle(id="x", argv=(b"x",), mounts=(mount,))
+    network = NetworkStack(loopback_directory=tmp_path / "lo", log=lambda _: None)
+    namespace = build_namespace(bundle, home.container("x"), network).namespace
+    assert {it.source for it in namespace.mounts() if it.path == b"/m"} == {b"bind"}
+    network.close()
 
 
 def test_a_damaged_layer_is_an_error(home: Home, layer: Layer, tmp_path: Path) -> None:

@@ -221,6 +221,37 @@ def test_a_failed_update_is_undone(home: Home, client: SupervisorClient, layer: 
     assert client.project("shop").services[0].state is ServiceState.RUNNING
 
 
+def test_a_link_made_in_another_service_s_bind_is_not_followed(
+    home: Home, client: SupervisorClient, layer: Digest, tmp_path: Path
+) -> None:
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    data.mkdir()
+    outside.mkdir()
+    shared = TargetMount(kind=MountKind.BIND, source=str(data), target=b"/data")
+    inner = TargetMount(kind=MountKind.BIND, source=str(data / "link" / "new"), target=b"/cfg")
+    target = project(
+        service("serve", layer, mounts=(shared,)), service("sleep", layer, mounts=(inner,))
+    )
+    (data / "link").symlink_to(outside)
+    with pytest.raises(SupervisorError, match="symbolic link"):
+        client.apply(target)
+    assert list(outside.iterdir()) == []
+    (data / "link").unlink()
+    until(lambda: connect(home) is None)  # it had nothing else to do
+    client = ensure_running(home)
+    client.apply(target)
+    assert (data / "link" / "new").is_dir()
+
+    client.stop("shop", "sleep")
+    (data / "link" / "new").rmdir()
+    (data / "link").rmdir()
+    (outside / "new").mkdir()
+    (data / "link").symlink_to(outside)
+    with pytest.raises(SupervisorError, match="symbolic link"):
+        client.start("shop", "sleep")
+    client.remove("shop")
+
+
 def test_a_port_in_use_fails_and_leaves_nothing(
     home: Home, client: SupervisorClient, layer: Digest
 ) -> None:
