@@ -23,7 +23,7 @@ from balenawasm.runtime.control import Channel, Message, Target
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.description import Description
@@ -62,6 +62,18 @@ class PassedStream(Stream):
     def close(self) -> None:
         """Close the fd."""
         os.close(self.host_fd)
+
+
+def standard_streams(streams: Sequence[Stream], *, tty: bool) -> dict[int, Description]:
+    """Standard input, output and error as a program gets them, of a terminal only if `tty`.
+
+    Without it a terminal among the outputs is none to read from: what the user types is for others.
+    """
+    tty = tty and os.isatty(streams[0].host_fd)
+    for fd, stream in enumerate(streams):
+        stream.readable = stream.readable and (fd == 0 or tty)
+        stream.terminal = tty and os.isatty(stream.host_fd)
+    return dict(enumerate(streams))
 
 
 class _Connection:
@@ -197,7 +209,9 @@ class ControlServer:
             stream.retain()
         fds.clear()
         try:
-            process = self._container.exec_process(request, dict(enumerate(streams)))
+            process = self._container.exec_process(
+                request, standard_streams(streams, tty=request.tty)
+            )
         finally:
             for stream in streams:
                 stream.release()

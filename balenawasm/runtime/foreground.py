@@ -173,7 +173,9 @@ def _run_in_child(
         if isinstance(message, (control.Progress, control.Failed)):
             reports.send(message)
 
-    streams = passed_streams(stdin=bundle.stdin, log=lambda line: _shown(line, notice))
+    streams = passed_streams(
+        stdin=bundle.stdin, tty=bundle.tty, log=lambda line: _shown(line, notice)
+    )
     record = run_container(
         bundle,
         paths,

@@ -20,7 +20,7 @@ from balenawasm.kernel.stream import Stream
 from balenawasm.record import NamedTuple
 from balenawasm.runtime import control
 from balenawasm.runtime.container import Container
-from balenawasm.runtime.control_server import ControlServer, PassedStream
+from balenawasm.runtime.control_server import ControlServer, PassedStream, standard_streams
 from balenawasm.runtime.exitrecord import ExitRecord, StartError, describe, write_exit_record
 from balenawasm.runtime.logs import LogStream, LogWriter
 
@@ -73,21 +73,14 @@ def log_streams(path: Path) -> Streams:
     return _retained(Streams(fds, lambda line: _log_system(writer, line), writer))
 
 
-def passed_streams(*, stdin: bool, log: Callable[[str], None]) -> Streams:
-    """Streams of `run`: this process's own; no input unless `stdin`."""
-    fds: dict[int, Description] = {
-        0: Stream.inherited(0) if stdin else _null(),
-        1: output_stream(1, readable=stdin),
-        2: output_stream(2, readable=stdin),
-    }
-    return _retained(Streams(fds, log, None))
-
-
-def output_stream(fd: int, *, readable: bool) -> Stream:
-    """A stream for an output of ours. A terminal's could be read: that is input, too."""
-    stream = Stream.inherited(fd)
-    stream.readable = stream.readable and readable
-    return stream
+def passed_streams(*, stdin: bool, tty: bool, log: Callable[[str], None]) -> Streams:
+    """Streams of `run`: this process's own; no input unless `stdin`, a terminal's if `tty`."""
+    streams = (
+        Stream.inherited(0) if stdin else _null(),
+        Stream.inherited(1),
+        Stream.inherited(2),
+    )
+    return _retained(Streams(standard_streams(streams, tty=tty), log, None))
 
 
 def run_container(
@@ -203,7 +196,7 @@ def _progress(
     return tick
 
 
-def _null() -> Description:
+def _null() -> Stream:
     return PassedStream.inherited(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
 
 

@@ -34,6 +34,8 @@ class Description:
     """For the access mode in F_GETFL and the rights an fd starts with; read and write themselves
     answer EBADF.
     """
+    terminal: bool = False
+    """A terminal that the user gave (`-t`): what /dev/tty opens."""
 
     def __init__(self, node: Node | None = None, flags: int = 0) -> None:
         self.node = node

@@ -16,12 +16,13 @@ from balenawasm.kernel.fd_table import DIRECTORY_RIGHTS
 from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.outcome import Exited, Killed
 from balenawasm.kernel.socket import RETIRED_MAX
+from balenawasm.kernel.stream import Stream
 from balenawasm.layer.whiteout import OPAQUE_MARKER
 from balenawasm.runtime.bundle import Mount, MountKind
+from balenawasm.runtime.control_server import standard_streams
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
 from balenawasm.runtime.mount_sources import check_sources, real_source, writable_places
-from balenawasm.runtime.runner import output_stream
 from balenawasm.vfs.endpoint import Endpoint
 from balenawasm.vfs.filesystems.dev import RANDOM_MAX, DevFs
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
@@ -425,16 +426,37 @@ def test_a_socket_keeps_few_of_its_failures(containers: list[NetworkStack]) -> N
 # Posing and logs.
 
 
-def test_a_terminal_for_output_gives_no_input(guest: Guest) -> None:
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_terminal_for_output_gives_no_input(guest: Guest, tty: bool) -> None:
+    """With `tty` standard input is none all the same: somebody said -t who has no terminal."""
     ours, terminal = os.openpty()
-    fd = guest.install(output_stream(terminal, readable=False))
+    null = os.open(os.devnull, os.O_RDWR)
+    streams = [Stream.inherited(fd) for fd in (null, terminal, terminal)]
+    standard_streams(streams, tty=tty)
     os.write(ours, b"a password\n")
-    read = fd, guest.iovecs((0, 8)), 1, guest.alloc(4)
-    refused(Errno.ENOTCAPABLE, guest.call, "fd_read", *read)
-    refused(Errno.EBADF, guest.process.fds.get(fd).description.read, NOBODY, [])
-    guest.close(fd)
-    os.close(ours)
-    os.close(terminal)
+    for stream in streams[1:]:
+        fd = guest.install(stream)
+        read = fd, guest.iovecs((0, 8)), 1, guest.alloc(8)
+        refused(Errno.ENOTCAPABLE, guest.call, "fd_read", *read)
+        refused(Errno.EBADF, guest.process.fds.get(fd).description.read, NOBODY, [])
+        assert not stream.terminal
+        guest.close(fd)
+    for fd in (ours, terminal, null):
+        os.close(fd)
+
+
+def test_a_terminal_that_was_given_is_one() -> None:
+    ours, terminal = os.openpty()
+    null = os.open(os.devnull, os.O_RDWR)
+    streams = [Stream.inherited(fd) for fd in (terminal, null, terminal)]
+    standard_streams(streams, tty=True)
+    assert [stream.terminal for stream in streams] == [True, False, True]
+    assert all(stream.readable for stream in streams)
+    standard_streams(streams, tty=False)
+    assert [stream.terminal for stream in streams] == [False, False, False]
+    assert [stream.readable for stream in streams] == [True, False, False]
+    for fd in (ours, terminal, null):
+        os.close(fd)
 
 
 def test_a_loopback_address_does_not_reach_another_container(

@@ -78,7 +78,7 @@ class DeviceNode(Node):
 
 
 class TtyNode(Node):
-    """The caller's terminal: the first of its standard streams that is one."""
+    """The caller's terminal: the first of its standard streams that was given as one."""
 
     filetype = Filetype.CHARACTER_DEVICE
 
@@ -94,13 +94,13 @@ class TtyNode(Node):
         entries = own_fds(caller).entries()
         for fd in range(3):
             entry = entries.get(fd)
-            if entry is None or entry.description.filetype is not Filetype.CHARACTER_DEVICE:
+            if entry is None or not entry.description.terminal:
                 continue
             description = entry.description
             fits = (description.readable or not flags.read) and (
                 description.writable or not flags.write
             )
-            if description.host_fd >= 0 and fits:
+            if fits:
                 return description
         raise GuestError(Errno.ENXIO)
 

@@ -137,6 +137,9 @@ def test_tty(space) -> None:
     terminal.host_fd = slave
     null = opened(space, b"/dev/null")
     guest.fds.table.update({0: Fd(null), 2: Fd(terminal)})
+    with refused(Errno.ENXIO):  # nobody said -t
+        opened(space, b"/dev/tty", BOTH, guest)
+    terminal.terminal = True
     assert opened(space, b"/dev/tty", BOTH, guest) is terminal
     assert space.read_link(guest, space.root, b"/dev/stderr") == b"/dev/tty"
     os.close(master)
