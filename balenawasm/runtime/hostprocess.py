@@ -1,12 +1,14 @@
-"""What a runner's host process needs of Linux that Python does not offer: prctl(2), and making sure
-that a fork has no fds but its own.
+"""What a runner's host process needs of Linux that Python does not offer: prctl(2), all the fds the
+host grants, and making sure that a fork has no fds but its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,15 @@ def die_with_parent(parent: int) -> None:
 def set_name(name: str) -> None:
     """Set what `ps -o comm` and `top` show for this process: at most 15 bytes."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
+
+
+def allow_many_fds() -> None:
+    """Raise the limit of open files as far as the host lets us: one number serves all guests of a
+    container, and each of them has a limit of its own (`Limits.open_files`).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # then what there is has to do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_fds() -> frozenset[int]:

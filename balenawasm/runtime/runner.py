@@ -22,6 +22,7 @@ from balenawasm.runtime import control
 from balenawasm.runtime.container import Container
 from balenawasm.runtime.control_server import ControlServer, PassedStream, standard_streams
 from balenawasm.runtime.exitrecord import ExitRecord, StartError, describe, write_exit_record
+from balenawasm.runtime.hostprocess import allow_many_fds
 from balenawasm.runtime.logs import LogStream, LogWriter
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def run_container(
     connection, which is closed at the end. With `control_socket` others may connect, too.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    allow_many_fds()
     started_at = time.time()
     paths.exit.unlink(missing_ok=True)
     try:
@@ -120,11 +122,7 @@ def run_container(
             streams.log(error.message)
         streams.close()
         record = _record_failure(paths, error, started_at)
-        report(
-            control.Failed(
-                id=bundle.id, message=error.message, hint=error.hint, code=error.exit_code
-            )
-        )
+        report(_failed(bundle, error))
         return record
     report(control.Running(id=bundle.id, pid=os.getpid()))
     if identity is not None:
@@ -141,6 +139,12 @@ def run_container(
     server.close(exited)
     report(exited)
     return record
+
+
+def _failed(bundle: Bundle, error: StartError) -> control.Failed:
+    return control.Failed(
+        id=bundle.id, message=error.message, hint=error.hint, code=error.exit_code
+    )
 
 
 def _listen(paths: ContainerPaths) -> socket.socket:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -132,6 +133,16 @@ def test_output_becomes_log_lines_and_the_end_is_recorded(zygote: Zygote) -> Non
         if expected is not None:
             assert zygote.log(name) == [expected]
     assert zygote.log("trap")[0][0] == "system"
+
+
+def test_a_runner_may_open_as_many_files_as_the_host_allows(zygote: Zygote) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.prlimit(zygote.process.pid, resource.RLIMIT_NOFILE, (min(soft, 128), hard))
+    zygote.start("first", b"sleep")  # a runner that was forked ahead, or not: both have it
+    pids = [zygote.running().pid]
+    zygote.start("second", b"sleep")
+    pids.append(zygote.running().pid)
+    assert [resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids] == [(hard, hard)] * 2
 
 
 def zygote_reason(name: str) -> str:
