@@ -263,16 +263,7 @@ class OverlayDirectory(Node):
 
     def folder(self) -> HostFolder:
         """The directory's part in the upper directory, which it has."""
-        return self.fs.upper.folder(self, self._way)
-
-    def _way(self) -> list[bytes]:
-        names: list[bytes] = []
-        here = self
-        while here.parent is not None:
-            names.append(here.name)
-            here = here.parent
-        names.reverse()
-        return names
+        return self.fs.upper.folder(self)
 
     def upper_names(self) -> UpperNames:
         """What the upper part holds."""

@@ -18,7 +18,7 @@ import itertools
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from balenawasm.layer.whiteout import (
     OPAQUE_MARKER,
@@ -35,14 +35,28 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
-
     from balenawasm.vfs.node import Node
 
 KEPT_FOLDERS = 128
 """So many directories of the upper directory are kept open."""
+_KEPT_OF_A_WAY = KEPT_FOLDERS // 2
+"""So many of those that one search came through: `rm -r` of a deep tree wants them next."""
 
 TEMPORARY_PREFIX = RESERVED_PREFIX + b"tmp."
+
+
+class Place(Protocol):
+    """A directory in the overlay, hashable; the root has no parent."""
+
+    @property
+    def parent(self) -> Place | None:
+        """The directory it is in."""
+        ...
+
+    @property
+    def name(self) -> bytes:
+        """What it is called there."""
+        ...
 
 
 class UpperNames(NamedTuple):
@@ -61,7 +75,7 @@ class Upper:
     def __init__(self, where: Path | Node) -> None:
         self._path = where if isinstance(where, Path) else None
         self._root = as_folder(where) if not isinstance(where, Path) else None
-        self._folders: OrderedDict[Hashable, HostFolder] = OrderedDict()
+        self._folders: OrderedDict[Place, HostFolder] = OrderedDict()
         self._numbers = itertools.count()
         self._session = os.urandom(4).hex()
         if self._path is not None and self._path.is_dir():
@@ -86,25 +100,37 @@ class Upper:
                 self._path.mkdir(parents=True, exist_ok=True)
                 self._root = as_folder(HostDirectory(self._path).root)
 
-    def folder(self, key: Hashable, way: Callable[[], Iterable[bytes]]) -> HostFolder:
-        """Return the directory that `way()` leads to from the root.
+    def folder(self, place: Place) -> HostFolder:
+        """Return the directory that is at `place`, found from the nearest one above it that is
+        known: deep trees are made and removed in a time linear in their depth.
 
-        `key` finds it again until it is dropped; what is above it may be renamed meanwhile.
+        `place` finds it again until it is dropped; what is above it may be renamed meanwhile.
         """
-        folder = self._folders.get(key)
-        if folder is None:
-            folder = self.root
-            for name in way():
-                folder = as_folder(folder.child(name))
-            self._folders[key] = folder
-            if len(self._folders) > KEPT_FOLDERS:
-                self._folders.popitem(last=False)
-        self._folders.move_to_end(key)
+        folder = self._folders.get(place)
+        if folder is not None:
+            self._folders.move_to_end(place)
+            return folder
+        way: list[Place] = []
+        above: Place | None = place
+        while above is not None and above.parent is not None and folder is None:
+            way.append(above)
+            above = above.parent
+            folder = self._folders.get(above)
+        folder = self.root if folder is None else folder
+        for left in range(len(way) - 1, -1, -1):
+            folder = as_folder(folder.child(way[left].name))
+            if left < _KEPT_OF_A_WAY:
+                self._keep(way[left], folder)
         return folder
 
-    def drop(self, key: Hashable) -> None:
+    def _keep(self, place: Place, folder: HostFolder) -> None:
+        self._folders[place] = folder
+        if len(self._folders) > KEPT_FOLDERS:
+            self._folders.popitem(last=False)
+
+    def drop(self, place: Place) -> None:
         """Forget a directory that was removed."""
-        self._folders.pop(key, None)
+        self._folders.pop(place, None)
 
     def temporary_name(self) -> bytes:
         """Return a name that is not in use and that guests do not see."""

@@ -18,7 +18,7 @@ from balenawasm.layer.changes import change_entries
 from balenawasm.layer.whiteout import OPAQUE_VALUE, OPAQUE_XATTR
 from balenawasm.layer.whiteout_entries import whiteout_entry
 from balenawasm.vfs.filesystems import overlay_rename
-from balenawasm.vfs.filesystems.hostdir import HostDirectory
+from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
 from balenawasm.vfs.filesystems.image import ImageFs
 from balenawasm.vfs.filesystems.overlay import Overlay
 from balenawasm.vfs.mounts import NOBODY
@@ -606,3 +606,28 @@ def crash_after(patched, steps):
         patched.setattr(os, name, guarded(getattr(os, name), lambda _: True))
     patched.setattr(os, "open", guarded(os.open, lambda args: args[1] & os.O_CREAT))
     return crashed
+
+
+def test_a_deep_tree_takes_a_time_linear_in_its_depth(upper, monkeypatch) -> None:
+    steps = 0
+    plain = HostFolder.child
+
+    def counted(folder, name):
+        nonlocal steps
+        steps += 1
+        return plain(folder, name)
+
+    monkeypatch.setattr(HostFolder, "child", counted)
+    depth = 2000
+    way = [Overlay([], upper).root]
+    for _ in range(depth):
+        way[-1].mkdir(b"d", 0o755)
+        way.append(way[-1].lookup(NOBODY, b"d"))
+    made = steps
+    assert made < 4 * depth
+    way[0].stat()
+    for parent in reversed(way[:-1]):
+        parent.rmdir(b"d")
+    # Each search from the root is good for 64 directories.
+    assert steps - made < depth * (4 + depth // 64)
+    assert os.listdir(upper) == []
