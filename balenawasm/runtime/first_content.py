@@ -19,6 +19,7 @@ from balenawasm.runtime.bundle import MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.vfs.filesystems.copy_up import copy_leaf, host_mode
 from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
+from balenawasm.vfs.filesystems.overlay import OverlayDirectory
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
@@ -31,6 +32,17 @@ if TYPE_CHECKING:
 _COPIED = (Filetype.REGULAR_FILE, Filetype.SYMBOLIC_LINK)
 _TEMPORARY = b".balenawasm-filling"
 """What a file is called in the volume until it is whole."""
+
+
+MAX_ENTRIES = 1_000_000
+MAX_DEPTH = 2048
+"""An image with more files and directories, or deeper ones (no path of 4096 bytes leads there), is
+not copied.
+"""
+
+
+class _ImageError(Exception):
+    """What the image holds is not copied."""
 
 
 def fill_volume(namespace: Namespace, mount: Mount) -> None:
@@ -54,13 +66,19 @@ def fill_volume(namespace: Namespace, mount: Mount) -> None:
                 fsync_directory(volume.parent)
                 _copy_tree(source, volume)
                 mark.unlink()
-    except (OSError, GuestError) as error:
-        what = error.strerror if isinstance(error, OSError) else error.errno.name
+    except (OSError, GuestError, _ImageError) as error:
+        what = _told(error)
         raise StartError(
             f"cannot copy the image's files at {mount.target.decode('utf-8', 'replace')}"
             f" into the new volume {volume.name}: {what}",
             hint="make room, or mount the volume with `nocopy`",
         ) from error
+
+
+def _told(error: OSError | GuestError | _ImageError) -> str:
+    if isinstance(error, GuestError):
+        return error.errno.name
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _wants_filling(volume: Path, mark: Path) -> bool:
@@ -79,24 +97,57 @@ def _image_directory(namespace: Namespace, path: bytes) -> Node | None:
 
 
 def _copy_tree(source: Node, volume: Path) -> None:
-    """Copy everything in `source`, durably; what cannot be on the host (devices) is left out."""
+    """Copy everything in `source`, durably; what cannot be on the host (devices) is left out.
+
+    The image may be a stranger's: _ImageError for more than may be or than there is room for, and
+    for a directory that is in itself.
+    """
     root = HostDirectory(volume).root
     assert isinstance(root, HostFolder)  # noqa: S101 - a volume is a directory
     # Folders are found anew by their paths, for each that is held costs an fd.
     pending: list[tuple[Node, tuple[bytes, ...]]] = [(source, ())]
+    seen = {_inode(source)}
+    entries, size, free = 0, 0, _free_bytes(volume)
     while pending:
         node, path = pending.pop()
         folder = functools.reduce(_subfolder, path, root)
         with contextlib.suppress(GuestError):
             folder.unlink(_TEMPORARY)
-        for entry in node.entries(NOBODY):
+        listed = node.entries(NOBODY)
+        entries += len(listed)
+        if entries > MAX_ENTRIES:
+            raise _ImageError(f"there are more than {MAX_ENTRIES}")
+        for entry in listed:
             child = node.lookup(NOBODY, entry.name)
             if entry.filetype is Filetype.DIRECTORY:
+                inner = (*path, entry.name)
+                if _inode(child) in seen:
+                    raise _ImageError("the image is damaged, a directory is in itself")
+                if len(inner) > MAX_DEPTH:
+                    raise _ImageError("their directories are too deep")
+                seen.add(_inode(child))
                 _make_subfolder(folder, entry.name, child.stat().mode)
-                pending.append((child, (*path, entry.name)))
+                pending.append((child, inner))
             elif entry.filetype in _COPIED:
+                # Holes count, too: in an image they cost nothing, but reading them takes time.
+                size += child.stat().size
+                if size > free:
+                    raise _ImageError(f"they have {size} bytes or more, and {free} are free")
                 copy_leaf(child, folder, entry.name, temporary=_TEMPORARY, data=True, durable=True)
         folder.sync()
+
+
+def _inode(node: Node) -> tuple[int, int]:
+    """Which directory it is: in an overlay, whose numbers are made up, its topmost layer's."""
+    if isinstance(node, OverlayDirectory) and node.lowers:
+        node = node.lowers[0]
+    stat = node.stat()
+    return stat.dev, stat.ino
+
+
+def _free_bytes(directory: Path) -> int:
+    host = os.statvfs(directory)
+    return host.f_bavail * host.f_frsize
 
 
 def _subfolder(folder: HostFolder, name: bytes) -> HostFolder:

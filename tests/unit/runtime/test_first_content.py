@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from balenawasm.runtime import first_content
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.first_content import fill_volume
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
+from balenawasm.vfs.filesystems.overlay import Overlay, OverlayDirectory
+from balenawasm.vfs.node import Caller, DirEntry, Node
 from balenawasm.vfs.path import Namespace
 
 
@@ -97,4 +100,44 @@ def test_a_deep_tree_needs_few_fds(image: Image) -> None:
 def test_a_volume_that_is_gone_is_a_start_error(image: Image) -> None:
     image.volume.rmdir()
     with pytest.raises(StartError, match="p_v"):
+        image.fill()
+
+
+def test_more_than_there_is_room_for_is_refused_at_once(image: Image) -> None:
+    with (image.root / "data" / "sub" / "sparse").open("wb") as file:
+        file.truncate(1 << 43)  # all holes
+    with pytest.raises(StartError, match="are free"):
+        image.fill()
+    assert image.mark.exists()
+
+
+def test_too_many_entries_are_refused(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_content, "MAX_ENTRIES", 3)
+    with pytest.raises(StartError, match="more than 3"):
+        image.fill()
+
+
+class Loop(OverlayDirectory):
+    """The directory of a damaged image that is in itself: each time a new overlay node."""
+
+    def entries(self, caller: Caller) -> list[DirEntry]:
+        return [DirEntry(b"again", self.number, self.filetype)]
+
+    def lookup(self, caller: Caller, name: bytes) -> Node:
+        return Loop(self.fs, self, name, self.lowers, in_upper=False)
+
+
+def test_a_directory_that_is_in_itself_is_refused(image: Image, tmp_path: Path) -> None:
+    lower = HostDirectory(image.root).root
+    loop = Loop(Overlay([lower], tmp_path / "upper"), None, b"", (lower,), in_upper=False)
+    mount = Mount(kind=MountKind.VOLUME, target=b"/again", source=str(image.volume))
+    with pytest.raises(StartError, match="in itself"):
+        fill_volume(Namespace(loop), mount)
+    assert image.names() == []
+
+
+def test_a_tree_without_end_is_refused(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_content, "MAX_DEPTH", 1)
+    (image.root / "data" / "sub" / "empty" / "more").mkdir()
+    with pytest.raises(StartError, match="too deep"):
         image.fill()
