@@ -97,7 +97,9 @@ class Bundle(NamedTuple):
     `layers` are in the manifest's order: the lowest first. `program`, when set, is the host path of
     a wasm module that is run as process 1 whatever `argv[0]` names. `log` is None when the standard
     streams are passed through. `stdin` and `tty` say what process 1 gets as fd 0. `preopens` say
-    which directories guests are given beside `/` (balenawasm.runtime.preopens).
+    which directories guests are given beside `/` (balenawasm.runtime.preopens). `shared` are host
+    directories where other containers of the project can write: links there are theirs, and no
+    mount's source may lead through one.
     """
 
     id: str
@@ -117,6 +119,7 @@ class Bundle(NamedTuple):
     stdin: bool = False
     tty: bool = False
     preopens: tuple[bytes, ...] = ()
+    shared: tuple[str, ...] = ()
 
     def check(self) -> Bundle:
         """Return self; raises BundleError when the parts contradict each other."""

@@ -47,10 +47,9 @@ def check_sources(mounts: Sequence[Mount], places: Collection[Path], home: Path)
             real = real_source(mount.source, places)
             if real == own or own in real.parents or real in own.parents:
                 raise StartError(
-                    f"cannot mount {mount.source}: the state directory {own} is there,"
-                    " and what is in it no container may reach",
-                    hint="mount a directory beside or below it that holds only your own files,"
-                    " or set BALENAWASM_HOME to another place",
+                    f"cannot mount {mount.source}: it is, holds or lies in the state directory"
+                    f" {own}, which no container may reach",
+                    hint="mount only what you need of it, or set BALENAWASM_HOME to another place",
                 )
 
 

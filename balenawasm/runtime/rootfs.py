@@ -74,7 +74,7 @@ class RootFilesystem(NamedTuple):
 
 def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack) -> RootFilesystem:
     """Put a container's file tree together. StartError, or the error of a damaged layer."""
-    places = writable_places(bundle.mounts)
+    places = writable_places(bundle.mounts).union(map(Path, bundle.shared))
     check_sources(bundle.mounts, places, paths.home)
     root, rest = _root(bundle, paths, places)
     namespace = Namespace(root)

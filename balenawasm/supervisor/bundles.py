@@ -9,7 +9,7 @@ from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime.bundle import Bundle, Layer, Mount, MountKind, Network, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from balenawasm.digest import Digest
@@ -31,8 +31,12 @@ def make_bundle(
     container_id: str,
     address: str,
     blob_path: Callable[[Digest], Path],
+    shared: Iterable[Path] = (),
 ) -> Bundle:
-    """Return the bundle of a container; MissingLayerError when its image is not whole."""
+    """Return the bundle of a container; MissingLayerError when its image is not whole.
+
+    `shared` are the host directories where containers of the project can write.
+    """
     network = home.network(project)
     return Bundle(
         id=container_id,
@@ -56,6 +60,7 @@ def make_bundle(
         hostname=service.hostname or service.name,
         limits=service.limits,
         preopens=service.preopens,
+        shared=tuple(sorted(map(str, shared))),
         log=str(home.container(container_id).log),
     ).check()
 

@@ -219,6 +219,7 @@ class Executors:
                 container_id=container_id,
                 address=address,
                 blob_path=tools.blob_path,
+                shared=places,
             )
             write_bundle(tools.home.container(container_id), bundle)
 

@@ -142,6 +142,20 @@ def test_mounts_name_no_paths_of_the_host(home: Home, tmp_path: Path) -> None:
     network.close()
 
 
+def test_links_in_what_other_containers_write_are_refused(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "shared" / "link").symlink_to(tmp_path / "other")
+    mount = Mount(kind=MountKind.BIND, source=str(tmp_path / "shared" / "link"), target=b"/m")
+    bundle = Bundle(id="x", argv=(b"x",), mounts=(mount,))
+    network = NetworkStack(loopback_directory=tmp_path / "lo", log=lambda _: None)
+    build_namespace(bundle, home.container("x"), network)
+    shared = bundle._replace(shared=(str(tmp_path / "shared"),))
+    with pytest.raises(StartError, match="symbolic link"):
+        build_namespace(shared, home.container("x"), network)
+    network.close()
+
+
 def test_a_damaged_layer_is_an_error(home: Home, layer: Layer, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.write_bytes(b"\0" * 8192)
