@@ -15,12 +15,14 @@ import pytest
 from container_parts import guest_layer, guests
 
 from balenawasm.kernel.network import NetworkStack
+from balenawasm.runtime import rootfs
 from balenawasm.runtime.bundle import Bundle, Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.foreground import RunSpec, run_foreground
 from balenawasm.runtime.home import Home
 from balenawasm.runtime.ports import PortInUseError, PublishedPort, bind_port
 from balenawasm.runtime.rootfs import build_namespace
+from balenawasm.vfs.filesystems.hostdir import HostDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,6 +155,26 @@ def test_links_in_what_other_containers_write_are_refused(home: Home, tmp_path: 
     shared = bundle._replace(shared=(str(tmp_path / "shared"),))
     with pytest.raises(StartError, match="symbolic link"):
         build_namespace(shared, home.container("x"), network)
+    network.close()
+
+
+def test_a_way_that_changes_while_it_is_taken_is_noticed(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    (shared / "inner").mkdir(parents=True)
+
+    def too_late(path: Path, *, read_only: bool) -> HostDirectory:
+        (shared / "inner").rename(shared / "moved")
+        (shared / "inner").symlink_to(tmp_path)
+        return HostDirectory(path, read_only=read_only)
+
+    monkeypatch.setattr(rootfs, "HostDirectory", too_late)
+    mount = Mount(kind=MountKind.BIND, source=str(shared / "inner"), target=b"/m")
+    bundle = Bundle(id="x", argv=(b"x",), mounts=(mount,), shared=(str(shared),))
+    network = NetworkStack(loopback_directory=tmp_path / "lo", log=lambda _: None)
+    with pytest.raises(StartError, match="changed at this moment"):
+        build_namespace(bundle, home.container("x"), network)
     network.close()
 
 
