@@ -140,7 +140,8 @@ class Zygote:
 
     def _start(self, message: control.Start, fds: Sequence[int]) -> None:
         runner = self._spare
-        if runner is not None and runner.ready:
+        # A stale one has been killed, and is the spare until its end is seen.
+        if runner is not None and runner.ready and not runner.stale:
             self._spare = None
         else:
             runner = self._fork(rehearsing=False)

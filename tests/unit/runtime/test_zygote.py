@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ from balenawasm.runtime.exitrecord import read_exit_record
 from balenawasm.runtime.home import Home
 from balenawasm.runtime.logs import LogReader
 from balenawasm.runtime.ports import PublishedPort, bind_port
+from balenawasm.runtime.zygote import Zygote as ZygoteProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +145,20 @@ def test_a_runner_may_open_as_many_files_as_the_host_allows(zygote: Zygote) -> N
     zygote.start("second", b"sleep")
     pids.append(zygote.running().pid)
     assert [resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids] == [(hard, hard)] * 2
+
+
+def test_a_runner_that_was_just_killed_as_stale_gets_no_container() -> None:
+    sent: list[tuple[str, object]] = []
+
+    def runner(name: str, *, stale: bool) -> SimpleNamespace:
+        channel = SimpleNamespace(send=lambda message, _fds: sent.append((name, message)))
+        return SimpleNamespace(id="", pid=1, ready=True, stale=stale, channel=channel)
+
+    own = object.__new__(ZygoteProcess)
+    own._spare = runner("spare", stale=True)  # type: ignore[assignment]
+    own._fork = lambda *, rehearsing: runner("new", stale=rehearsing)  # type: ignore
+    own._start(control.Start(id="x"), [])
+    assert sent == [("new", control.Start(id="x"))]
 
 
 def zygote_reason(name: str) -> str:
