@@ -19,7 +19,7 @@ demo: $(READY)
 	@$(BIN)/python scripts/demo
 
 tools: $(READY)
-	@scripts/install-test-tools
+	@scripts/install-test-tools $(VENV)
 
 test: $(READY) tools
 	@$(BIN)/python -m pytest -m "not long"

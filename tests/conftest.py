@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from c.toolchain import CToolchain
 
 import balenawasm
 from balenawasm.layer.image_layer import open_layer
@@ -137,3 +138,9 @@ def python_wasm(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         out = tmp_path_factory.mktemp("python") / "python.wasm"
         out.write_bytes(layer.mmap[run.offset : run.offset + run.length])
     return out
+
+
+@pytest.fixture(scope="session")
+def c_toolchain() -> CToolchain:
+    """A C compiler for wasm32-wasip1, kept in the user's cache directory between sessions."""
+    return CToolchain.ready()
