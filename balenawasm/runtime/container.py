@@ -19,7 +19,6 @@ from balenawasm.kernel.limits import Limits
 from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.kernel.program import DEFAULT_PATH, Program, find_program
-from balenawasm.runtime import control
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
 from balenawasm.runtime.preopens import existing_directories
 from balenawasm.runtime.rootfs import build_namespace, host_program
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from balenawasm.engine.compiler import CompileProgress
     from balenawasm.engine.machine import Machine
     from balenawasm.kernel.process import Process
+    from balenawasm.runtime import control
     from balenawasm.runtime.bundle import Bundle
     from balenawasm.runtime.home import ContainerPaths
     from balenawasm.vfs.description import Description
@@ -132,6 +132,8 @@ class Container:
 
     def status(self) -> control.Status:
         """What runs and how much memory it takes."""
+        from balenawasm.runtime import control  # noqa: PLC0415 - `run` has no use for it
+
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return control.Status(
             id=self.bundle.id,
@@ -184,7 +186,13 @@ def merged_environment(entries: Sequence[bytes]) -> tuple[bytes, ...]:
 
 
 def _environment(bundle: Bundle) -> tuple[bytes, ...]:
-    """Docker's defaults, then the bundle's own; PWD puts the working directory into effect."""
+    """Docker's defaults, then the bundle's own; PWD puts the working directory into effect.
+
+    A bare environment is the bundle's own alone, and PWD only where a C library would guess wrong.
+    """
+    if bundle.bare_environment:
+        place = (b"PWD=" + bundle.cwd,) if bundle.cwd != b"/" else ()
+        return merged_environment((*bundle.env, *place))
     return merged_environment(
         (
             b"PATH=" + DEFAULT_PATH,

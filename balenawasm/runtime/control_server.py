@@ -17,13 +17,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from balenawasm.errors import BalenaWasmError
-from balenawasm.kernel.stream import Stream
 from balenawasm.runtime import control
 from balenawasm.runtime.control import Channel, Message, Target
+from balenawasm.runtime.streams import PassedStream, standard_streams
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.description import Description
@@ -50,30 +50,6 @@ class Container(Protocol):
     def status(self) -> control.Status:
         """What runs and how much memory it takes."""
         ...
-
-
-class PassedStream(Stream):
-    """A stream over an fd that came with a message.
-
-    The fd is ours to close, but its open file is shared with the sender, often a terminal: setting
-    it non-blocking, as Stream does with its own, would surprise the sender's shell.
-    """
-
-    def close(self) -> None:
-        """Close the fd."""
-        os.close(self.host_fd)
-
-
-def standard_streams(streams: Sequence[Stream], *, tty: bool) -> dict[int, Description]:
-    """Standard input, output and error as a program gets them, of a terminal only if `tty`.
-
-    Without it a terminal among the outputs is none to read from: what the user types is for others.
-    """
-    tty = tty and os.isatty(streams[0].host_fd)
-    for fd, stream in enumerate(streams):
-        stream.readable = stream.readable and (fd == 0 or tty)
-        stream.terminal = tty and os.isatty(stream.host_fd)
-    return dict(enumerate(streams))
 
 
 class _Connection:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import resource
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _FIRST_FD = 3
+_SWITCH_INTERVAL = 0.0002
+"""Seconds after which a thread gives up the interpreter to a host call that waits for it."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -34,10 +37,13 @@ def set_name(name: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
-def allow_many_fds() -> None:
-    """Raise the limit of open files as far as the host lets us: one number serves all guests of a
+def prepare_for_guests() -> None:
+    """Set the interpreter and the limits of this process up for running guests.
+
+    The limit of open files goes as far as the host lets us: one number serves all guests of a
     container, and each of them has a limit of its own (`Limits.open_files`).
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # then what there is has to do
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from balenawasm.kernel.outcome import Trapped
-from balenawasm.kernel.stream import Stream
-from balenawasm.record import NamedTuple
 from balenawasm.runtime import control
+from balenawasm.runtime.compile_notice import compile_notice
 from balenawasm.runtime.container import Container
-from balenawasm.runtime.control_server import ControlServer, PassedStream, standard_streams
+from balenawasm.runtime.control_server import ControlServer
 from balenawasm.runtime.exitrecord import ExitRecord, StartError, describe, write_exit_record
-from balenawasm.runtime.hostprocess import allow_many_fds
+from balenawasm.runtime.hostprocess import prepare_for_guests
 from balenawasm.runtime.logs import LogStream, LogWriter
+from balenawasm.runtime.streams import Streams, null_stream, retained
 
 if TYPE_CHECKING:
     import socket
@@ -34,54 +33,23 @@ if TYPE_CHECKING:
     from balenawasm.engine.machine import Machine
     from balenawasm.kernel.outcome import Outcome
     from balenawasm.runtime.bundle import Bundle
-    from balenawasm.runtime.control import Channel, Message
+    from balenawasm.runtime.control import Message
     from balenawasm.runtime.home import ContainerPaths
     from balenawasm.vfs.description import Description
 
-SWITCH_INTERVAL = 0.0002
-"""Seconds after which a thread gives up the interpreter to a host call that waits for it."""
 SYSTEM_STREAM = "system"
 """The log stream of lines that balenawasm itself writes about the container."""
-
-
-class Streams(NamedTuple):
-    """Process 1's standard streams, and where lines about the container go."""
-
-    fds: dict[int, Description]
-    log: Callable[[str], None]
-    writer: LogWriter | None
-
-    def dropped_lines(self) -> int:
-        """How many lines the log has lost."""
-        return self.writer.dropped if self.writer is not None else 0
-
-    def close(self) -> None:
-        """Give the streams back, which writes what is left of unfinished log lines."""
-        for description in self.fds.values():
-            description.release()
-        if self.writer is not None:
-            self.writer.close()
 
 
 def log_streams(path: Path) -> Streams:
     """Streams of a service: no input, output to the log file."""
     writer = LogWriter(path)
     fds: dict[int, Description] = {
-        0: _null(),
+        0: null_stream(),
         1: LogStream(writer, "stdout"),
         2: LogStream(writer, "stderr"),
     }
-    return _retained(Streams(fds, lambda line: _log_system(writer, line), writer))
-
-
-def passed_streams(*, stdin: bool, tty: bool, log: Callable[[str], None]) -> Streams:
-    """Streams of `run`: this process's own; no input unless `stdin`, a terminal's if `tty`."""
-    streams = (
-        Stream.inherited(0) if stdin else _null(),
-        Stream.inherited(1),
-        Stream.inherited(2),
-    )
-    return _retained(Streams(standard_streams(streams, tty=tty), log, None))
+    return retained(Streams(fds, lambda line: _log_system(writer, line), writer))
 
 
 def run_container(
@@ -92,20 +60,16 @@ def run_container(
     *,
     report: Callable[[Message], None],
     listeners: Sequence[int] = (),
-    control_socket: bool = True,
-    client: Channel | None = None,
 ) -> ExitRecord:
     """Run a container to its end in this process, and write its exit record.
 
-    `report` gets Progress, then Running and at last Exited, or Failed; `client` is one more control
-    connection, which is closed at the end. With `control_socket` others may connect, too.
+    `report` gets Progress, then Running and at last Exited, or Failed.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    allow_many_fds()
+    prepare_for_guests()
     started_at = time.time()
     paths.exit.unlink(missing_ok=True)
     try:
-        listener = _listen(paths) if control_socket else None
+        listener = _listen(paths)
         container = Container(
             bundle,
             paths,
@@ -127,8 +91,6 @@ def run_container(
     report(control.Running(id=bundle.id, pid=os.getpid()))
     if identity is not None:
         report(control.Loaded(identity=identity))
-    if client is not None:
-        server.add(client)
     container.init.on_exit.append(lambda: server.call(server.stop))
     server.run()
     outcome = container.init.outcome or Trapped("process 1 has no outcome")
@@ -187,27 +149,7 @@ def _write_record(paths: ContainerPaths, record: ExitRecord) -> None:
 def _progress(
     container_id: str, report: Callable[[Message], None]
 ) -> Callable[[CompileProgress], None]:
-    """Turn the compiler's ticks into one message a second."""
-    next_second = 0.3  # what is quick needs no announcement
-
-    def tick(progress: CompileProgress) -> None:
-        nonlocal next_second
-        if progress.elapsed >= next_second:
-            next_second = progress.elapsed + 1.0
-            text = f"compiling {progress.name} to native code, {progress.elapsed:.0f} s"
-            report(control.Progress(id=container_id, text=text))
-
-    return tick
-
-
-def _null() -> Stream:
-    return PassedStream.inherited(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-
-
-def _retained(streams: Streams) -> Streams:
-    for description in streams.fds.values():
-        description.retain()
-    return streams
+    return compile_notice(lambda text: report(control.Progress(id=container_id, text=text)))
 
 
 def _log_system(writer: LogWriter, text: str) -> None:

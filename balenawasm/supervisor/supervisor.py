@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
 from balenawasm.runtime.exitrecord import KILLED
+from balenawasm.runtime.sweep import sweep_runs
 from balenawasm.store.store import Store
 from balenawasm.supervisor.executors import Tools
 from balenawasm.supervisor.project import GoneError, Project
 from balenawasm.supervisor.project_state import service_state
 from balenawasm.supervisor.status import ENDING, ContainerStatus, ProgressEvent, ProjectStatus
-from balenawasm.supervisor.sweep import sweep_containers, sweep_runs
+from balenawasm.supervisor.sweep import sweep_containers
 from balenawasm.supervisor.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from balenawasm.kernel.socket import RETIRED_MAX
 from balenawasm.kernel.stream import Stream
 from balenawasm.layer.whiteout import OPAQUE_MARKER
 from balenawasm.runtime.bundle import Mount, MountKind
-from balenawasm.runtime.control_server import standard_streams
+from balenawasm.runtime.streams import standard_streams
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
 from balenawasm.runtime.mount_sources import check_sources, real_source, writable_places

@@ -291,7 +291,7 @@ def test_killing_the_command_kills_the_guest(home: Home, wasm: Callable[[str], P
         process.kill()
         # The pipe's end: the runner, which holds the other end of it, is gone as well.
         assert process.stdout.read() == b""
-    from balenawasm.supervisor.sweep import sweep_runs
+    from balenawasm.runtime.sweep import sweep_runs
 
     deadline = time.monotonic() + 10
     while list((home.run / "containers").iterdir()) and time.monotonic() < deadline:

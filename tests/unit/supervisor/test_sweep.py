@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from balenawasm.runtime.bundle import Bundle, write_bundle
 from balenawasm.runtime.home import Home
-from balenawasm.supervisor.sweep import sweep_containers, sweep_runs
+from balenawasm.runtime.sweep import sweep_runs
+from balenawasm.supervisor.sweep import sweep_containers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,80 @@
+"""The standard streams of a container's process 1 and of processes that `exec` starts."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from balenawasm.kernel.stream import Stream
+from balenawasm.record import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from balenawasm.runtime.logs import LogWriter
+    from balenawasm.vfs.description import Description
+
+
+class PassedStream(Stream):
+    """A stream over an fd that is ours to close while its open file is shared with others.
+
+    That is often a terminal: setting it non-blocking, as Stream does with its own, would surprise
+    the sender's shell.
+    """
+
+    def close(self) -> None:
+        """Close the fd."""
+        os.close(self.host_fd)
+
+
+class Streams(NamedTuple):
+    """Process 1's standard streams, and where lines about the container go."""
+
+    fds: dict[int, Description]
+    log: Callable[[str], None]
+    writer: LogWriter | None
+
+    def dropped_lines(self) -> int:
+        """How many lines the log has lost."""
+        return self.writer.dropped if self.writer is not None else 0
+
+    def close(self) -> None:
+        """Give the streams back, which writes what is left of unfinished log lines."""
+        for description in self.fds.values():
+            description.release()
+        if self.writer is not None:
+            self.writer.close()
+
+
+def standard_streams(streams: Sequence[Stream], *, tty: bool) -> dict[int, Description]:
+    """Standard input, output and error as a program gets them, of a terminal only if `tty`.
+
+    Without it a terminal among the outputs is none to read from: what the user types is for others.
+    """
+    tty = tty and os.isatty(streams[0].host_fd)
+    for fd, stream in enumerate(streams):
+        stream.readable = stream.readable and (fd == 0 or tty)
+        stream.terminal = tty and os.isatty(stream.host_fd)
+    return dict(enumerate(streams))
+
+
+def passed_streams(*, stdin: bool, tty: bool, log: Callable[[str], None]) -> Streams:
+    """Streams of `run`: this process's own; no input unless `stdin`, a terminal's if `tty`."""
+    streams = (
+        Stream.inherited(0) if stdin else null_stream(),
+        Stream.inherited(1),
+        Stream.inherited(2),
+    )
+    return retained(Streams(standard_streams(streams, tty=tty), log, None))
+
+
+def null_stream() -> Stream:
+    """/dev/null."""
+    return PassedStream.inherited(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+
+
+def retained(streams: Streams) -> Streams:
+    """Keep the descriptions until `Streams.close`."""
+    for description in streams.fds.values():
+        description.retain()
+    return streams
