@@ -22,6 +22,7 @@ from balenawasm.store.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
     from balenawasm.cli.run_options import RunOptions
+    from balenawasm.cli.values import TmpfsMount
     from balenawasm.runtime.home import Home
     from balenawasm.store.images import Image
 
@@ -35,7 +36,10 @@ def run_container(options: RunOptions) -> int:
     if options.tty and not sys.stdin.isatty():
         raise UsageError("-t needs a terminal as standard input", hint="leave -t out")
     home = open_home()
-    mounts = tuple(_mount(home, *volume) for volume in options.volumes)
+    mounts = (
+        *(_mount(home, *volume) for volume in options.volumes),
+        *map(_tmpfs, options.tmpfs),
+    )
     common = {
         "mounts": mounts,
         "ports": options.ports,
@@ -54,6 +58,8 @@ def run_container(options: RunOptions) -> int:
             argv=(os.fsencode(program.name), *map(os.fsencode, arguments)),
             env=given,
             cwd=os.fsencode(options.workdir or "/"),
+            # A module of no image has no conventions either: what -e says is all it finds.
+            bare_environment=True,
             **common,  # type: ignore[arg-type]
         )
     else:
@@ -66,10 +72,12 @@ def run_container(options: RunOptions) -> int:
                 f"image {options.image} does not say what to run",
                 hint=f"balenawasm run {options.image} CMD …",
             )
+        bare = options.bare_environment
         spec = RunSpec(
             layers=layers_of(found),
             argv=tuple(map(os.fsencode, command)),
-            env=(*map(os.fsencode, config.env), *given),
+            env=given if bare else (*map(os.fsencode, config.env), *given),
+            bare_environment=bare,
             cwd=os.fsencode(options.workdir or config.working_dir or "/"),
             preopens=tuple(map(os.fsencode, config.preopens)),
             **common,  # type: ignore[arg-type]
@@ -119,14 +127,26 @@ def layers_of(image: Image) -> tuple[Layer, ...]:
     )
 
 
+def _tmpfs(given: TmpfsMount) -> Mount:
+    source = _existing(given.source) if given.source else ""
+    target = os.fsencode(given.target)
+    return Mount(kind=MountKind.TMPFS, source=source, target=target, size=given.size)
+
+
+def _existing(source: str) -> str:
+    path = Path(source).expanduser().absolute()
+    if not path.exists():
+        raise UsageError(f"cannot mount {source}: it does not exist")
+    return str(path)
+
+
 def _mount(home: Home, source: str, target: str, read_only: bool) -> Mount:
     """A bind when the source is a path, else a named volume, made when it is missing."""
     where = os.fsencode(target)
     if source.startswith(("/", "./", "../", "~")) or source in (".", ".."):
-        path = Path(source).expanduser().absolute()
-        if not path.exists():
-            raise UsageError(f"cannot mount {source}: it does not exist")
-        return Mount(kind=MountKind.BIND, source=str(path), target=where, read_only=read_only)
+        return Mount(
+            kind=MountKind.BIND, source=_existing(source), target=where, read_only=read_only
+        )
     path = home.volume(source)
     path.mkdir(mode=0o700, exist_ok=True)
     return Mount(kind=MountKind.VOLUME, source=str(path), target=where, read_only=read_only)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from balenawasm.cli.values import parse_port, parse_size, parse_volume
+from balenawasm.cli.values import parse_port, parse_size, parse_tmpfs, parse_volume
 from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from balenawasm.cli.values import TmpfsMount
     from balenawasm.runtime.ports import PublishedPort
 
 
@@ -46,12 +47,25 @@ OPTIONS = (
         multiple=True,
     ),
     Option(
+        ("--tmpfs",),
+        "tmpfs",
+        "Mount a file system in memory; OPT: size=64m, and from=DIR: a copy of DIR.",
+        "DST[:OPT]",
+        parse_tmpfs,
+        multiple=True,
+    ),
+    Option(
         ("-p", "--publish"),
         "ports",
         "Publish a port of the container.",
         "HOST:GUEST",
         parse_port,
         multiple=True,
+    ),
+    Option(
+        ("--unsetenv-all",),
+        "bare_environment",
+        "Give the program no variables but those of -e.",
     ),
     Option(("-w", "--workdir"), "workdir", "The working directory.", "DIR"),
     Option(("-i", "--interactive"), "interactive", "Pass standard input on."),
@@ -77,12 +91,14 @@ class RunOptions(NamedTuple):
     arguments: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     volumes: tuple[tuple[str, str, bool], ...] = ()
+    tmpfs: tuple[TmpfsMount, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     workdir: str | None = None
     interactive: bool = False
     tty: bool = False
     memory: int | None = None
     entrypoint: str | None = None
+    bare_environment: bool = False
 
 
 def read_plainly(arguments: Sequence[str]) -> RunOptions | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 
+from balenawasm.record import NamedTuple
 from balenawasm.runtime.ports import PublishedPort
 
 _SIZE = re.compile(r"([0-9]+)([bkmg]?)b?\Z", re.IGNORECASE)
@@ -32,6 +33,31 @@ def parse_volume(text: str) -> tuple[str, str, bool]:
     if not parts[1].startswith("/"):
         raise ValueError(f"{parts[1]!r} in {text!r} is not absolute in the container")
     return parts[0], parts[1], mode == "ro"
+
+
+class TmpfsMount(NamedTuple):
+    """A file system in memory at `target`; `source`, if any, is what it starts as a copy of."""
+
+    target: str
+    size: int | None = None
+    source: str = ""
+
+
+def parse_tmpfs(text: str) -> TmpfsMount:
+    """`DST[:OPTION,…]` with docker's `size=64m`, and `from=DIR`, which has to be the last."""
+    target, _, options = text.partition(":")
+    if not target.startswith("/"):
+        raise ValueError(f"{target!r} in {text!r} is not absolute in the container")
+    options, separator, source = options.partition("from=")
+    if (separator and not source) or (options and separator and not options.endswith(",")):
+        raise ValueError(f"{text!r} is not DST, DST:size=64m or DST:from=DIR")
+    size = None
+    for option in filter(None, options.split(",")):
+        name, _, value = option.partition("=")
+        if name != "size":
+            raise ValueError(f"{name!r} in {text!r} is not an option; size and from are")
+        size = parse_size(value)
+    return TmpfsMount(target, size, source)
 
 
 def parse_port(text: str) -> PublishedPort:

@@ -45,9 +45,10 @@ class Layer(NamedTuple):
 class Mount(NamedTuple):
     """Something mounted over the root file system.
 
-    `source` is a host directory or file; it is empty for tmpfs. A mount whose target is `/` is the
-    root itself; a bundle with such a mount has no layers. A volume that is empty gets the image's
-    files at `target`, unless `nocopy`. `size` is a tmpfs's limit in bytes; None is the default.
+    `source` is a host directory or file; for a tmpfs it is empty, or the host directory that the
+    tmpfs starts as a copy of. A mount whose target is `/` is the root itself; a bundle with such a
+    mount has no layers. A volume that is empty gets the image's files at `target`, unless `nocopy`.
+    `size` is a tmpfs's limit in bytes; None is the default.
     """
 
     kind: MountKind
@@ -99,7 +100,7 @@ class Bundle(NamedTuple):
     streams are passed through. `stdin` and `tty` say what process 1 gets as fd 0. `preopens` say
     which directories guests are given beside `/` (balenawasm.runtime.preopens). `shared` are host
     directories where other containers of the project can write: links there are theirs, and no
-    mount's source may lead through one.
+    mount's source may lead through one. `bare_environment`: process 1 gets `env` and no defaults.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Bundle(NamedTuple):
     tty: bool = False
     preopens: tuple[bytes, ...] = ()
     shared: tuple[str, ...] = ()
+    bare_environment: bool = False
 
     def check(self) -> Bundle:
         """Return self; raises BundleError when the parts contradict each other."""
@@ -137,7 +139,7 @@ class Bundle(NamedTuple):
         for index, mount in enumerate(self.mounts):
             if not mount.target.startswith(b"/"):
                 raise BundleError(f"mounts[{index}].target: not an absolute path")
-            if (mount.kind is MountKind.TMPFS) == bool(mount.source):
+            if mount.kind is not MountKind.TMPFS and not mount.source:
                 raise BundleError(f"mounts[{index}].source: only a tmpfs has none")
             if mount.target == b"/" and self.layers:
                 raise BundleError(f"mounts[{index}].target: the layers are the root already")

@@ -1,4 +1,5 @@
-"""What a new volume holds: the image's files at the place where it is mounted, as in Docker.
+"""What a new volume holds: the image's files at the place where it is mounted, as in Docker. What
+a new tmpfs holds: nothing, or a copy of a directory of the host.
 
 A volume is filled when a container mounts it while it is empty. Containers that do so at the same
 time take turns (`volumes/.filling.lock`), and a volume that is being filled has a mark beside it
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING
 from balenawasm.atomicfile import file_lock, fsync_directory
 from balenawasm.runtime.bundle import MountKind
 from balenawasm.runtime.exitrecord import StartError
-from balenawasm.vfs.filesystems.copy_up import copy_leaf, host_mode
+from balenawasm.vfs.filesystems.copy_up import CHUNK, copy_leaf, host_mode
 from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
 from balenawasm.vfs.filesystems.overlay import OverlayDirectory
 from balenawasm.vfs.mounts import NOBODY
+from balenawasm.vfs.node import OpenFlags
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
@@ -73,6 +75,57 @@ def fill_volume(namespace: Namespace, mount: Mount) -> None:
             f" into the new volume {volume.name}: {what}",
             hint="make room, or mount the volume with `nocopy`",
         ) from error
+
+
+def fill_tmpfs(root: Node, source: Path) -> None:
+    """Copy a directory of the host into an empty tmpfs, with modes and times. StartError.
+
+    What is no file, directory or symbolic link is left out; hard links become files of their own.
+    """
+    try:
+        _copy_into_memory(HostDirectory(source, read_only=True).root, root)
+    except (OSError, GuestError, _ImageError) as error:
+        raise StartError(
+            f"cannot copy {source} into memory: {_told(error)}",
+            hint="check that it is a directory that may be read, or give the tmpfs a larger size",
+        ) from error
+
+
+def _copy_into_memory(source: Node, target: Node) -> None:
+    pending = [(source, target, 0)]
+    while pending:
+        folder, into, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise _ImageError("its directories are too deep")
+        for entry in folder.entries(NOBODY):
+            node = folder.lookup(NOBODY, entry.name)
+            stat = node.stat()
+            if entry.filetype is Filetype.DIRECTORY:
+                made = into.mkdir(entry.name, stat.mode)
+                pending.append((node, made, depth + 1))
+                continue
+            if entry.filetype is Filetype.SYMBOLIC_LINK:
+                made = into.symlink(entry.name, node.readlink(NOBODY))
+            elif entry.filetype is Filetype.REGULAR_FILE:
+                made = into.create(entry.name, stat.mode)
+                _copy_file_into_memory(node, made)
+            else:
+                continue
+            made.set_times(stat.atim, stat.mtim)
+
+
+def _copy_file_into_memory(source: Node, target: Node) -> None:
+    reading, writing = source.open(NOBODY, OpenFlags()), target.open(NOBODY, OpenFlags(write=True))
+    reading.retain()
+    writing.retain()
+    try:
+        buffer = memoryview(bytearray(CHUNK))
+        while count := reading.read(NOBODY, [buffer]):
+            if writing.write(NOBODY, [buffer[:count]]) != count:
+                raise GuestError(Errno.ENOSPC)
+    finally:
+        reading.release()
+        writing.release()
 
 
 def _told(error: OSError | GuestError | _ImageError) -> str:

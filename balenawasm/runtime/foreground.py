@@ -66,6 +66,7 @@ class RunSpec(NamedTuple):
     tty: bool = False
     memory: int | None = None
     preopens: tuple[bytes, ...] = ()
+    bare_environment: bool = False
 
 
 def run_foreground(
@@ -125,6 +126,7 @@ def _bundle(spec: RunSpec, container_id: str, network: Path, listeners: int) -> 
         stdin=spec.stdin,
         tty=spec.tty,
         preopens=spec.preopens,
+        bare_environment=spec.bare_environment,
     )
 
 

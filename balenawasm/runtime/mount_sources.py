@@ -32,18 +32,21 @@ _LOOK_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 def writable_places(mounts: Iterable[Mount]) -> frozenset[Path]:
     """The host directories in which the containers with these mounts can make links."""
     return frozenset(
-        Path(mount.source).resolve() for mount in mounts if mount.source and not mount.read_only
+        Path(mount.source).resolve()
+        for mount in mounts
+        if mount.kind is not MountKind.TMPFS and not mount.read_only
     )
 
 
 def check_sources(mounts: Sequence[Mount], places: Collection[Path], home: Path) -> None:
     """Refuse binds that lead through a link in one of `places`, or to the state directory `home`.
 
-    StartError. A source that does not exist is judged by what of it does.
+    What a tmpfs starts as a copy of is judged alike. StartError. A source that does not exist is
+    judged by what of it does.
     """
     own = home.resolve()
     for mount in mounts:
-        if mount.kind is MountKind.BIND:
+        if mount.source and mount.kind is not MountKind.VOLUME:
             real = real_source(mount.source, places)
             if real == own or own in real.parents or real in own.parents:
                 raise StartError(

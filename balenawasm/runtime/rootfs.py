@@ -23,7 +23,7 @@ from balenawasm.layer.image_layer import open_layer
 from balenawasm.record import NamedTuple
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
-from balenawasm.runtime.first_content import fill_volume
+from balenawasm.runtime.first_content import fill_tmpfs, fill_volume
 from balenawasm.runtime.mount_sources import (
     check_sources,
     is_below,
@@ -149,8 +149,10 @@ def _root(
 
 def _mounted_node(mount: Mount, places: Collection[Path]) -> Node:
     if mount.kind is MountKind.TMPFS:
-        limit = max(mount.size or TMPFS_BYTES, _SMALLEST_TMPFS)
-        return Tmpfs(limit, mode=0o1777).root
+        root = Tmpfs(max(mount.size or TMPFS_BYTES, _SMALLEST_TMPFS), mode=0o1777).root
+        if mount.source:
+            fill_tmpfs(root, real_source(mount.source, places))
+        return root
     try:
         real = real_source(mount.source, places)
         node = HostDirectory(real, read_only=mount.read_only).root

@@ -19,10 +19,10 @@ from balenawasm.kernel.socket import RETIRED_MAX
 from balenawasm.kernel.stream import Stream
 from balenawasm.layer.whiteout import OPAQUE_MARKER
 from balenawasm.runtime.bundle import Mount, MountKind
-from balenawasm.runtime.streams import standard_streams
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
 from balenawasm.runtime.mount_sources import check_sources, real_source, writable_places
+from balenawasm.runtime.streams import standard_streams
 from balenawasm.vfs.endpoint import Endpoint
 from balenawasm.vfs.filesystems.dev import RANDOM_MAX, DevFs
 from balenawasm.vfs.filesystems.hostdir import HostDirectory

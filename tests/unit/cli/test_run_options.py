@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from balenawasm.cli.run import run_command
 from balenawasm.cli.run_options import OPTIONS, RunOptions, read_plainly
+from balenawasm.cli.values import TmpfsMount, parse_tmpfs
 from balenawasm.runtime.ports import PublishedPort
 
 WORDS = st.lists(
@@ -41,19 +42,43 @@ def test_what_it_reads_click_reads_alike(words: list[str]) -> None:
 
 
 def test_every_option() -> None:
-    words = "run -e A=1 --env=B=2 -v a:/b -p 8080:80 -w /w -i -t --memory 1k --entrypoint e i a -b"
+    words = (
+        "run -e A=1 --env=B=2 -v a:/b --tmpfs /t:size=1k -p 8080:80 --unsetenv-all -w /w -i -t"
+        " --memory 1k --entrypoint e i a -b"
+    )
     assert read_plainly(words.split()) == RunOptions(
         image="i",
         arguments=("a", "-b"),
         variables=("A=1", "B=2"),
         volumes=(("a", "/b", False),),
+        tmpfs=(TmpfsMount("/t", 1024),),
         ports=(PublishedPort(container_port=80, host_port=8080),),
         workdir="/w",
         interactive=True,
         tty=True,
         memory=1024,
         entrypoint="e",
+        bare_environment=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "mount"),
+    [
+        ("/", TmpfsMount("/")),
+        ("/t:size=2m", TmpfsMount("/t", 2 << 20)),
+        ("/t:from=.", TmpfsMount("/t", source=".")),
+        ("/t:size=1k,from=/a,b:from=c", TmpfsMount("/t", 1024, "/a,b:from=c")),
+    ],
+)
+def test_tmpfs(text: str, mount: TmpfsMount) -> None:
+    assert parse_tmpfs(text) == mount
+
+
+@pytest.mark.parametrize("text", ["", "t", "/t:size=0", "/t:mode=1", "/t:from=", "/t:xfrom=a"])
+def test_no_tmpfs(text: str) -> None:
+    with pytest.raises(ValueError, match="not"):
+        parse_tmpfs(text)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 from balenawasm.runtime import first_content
 from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
-from balenawasm.runtime.first_content import fill_volume
+from balenawasm.runtime.first_content import fill_tmpfs, fill_volume
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.overlay import Overlay, OverlayDirectory
-from balenawasm.vfs.node import Caller, DirEntry, Node
+from balenawasm.vfs.filesystems.tmpfs import Tmpfs
+from balenawasm.vfs.mounts import NOBODY
+from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags
 from balenawasm.vfs.path import Namespace
 
 
@@ -141,3 +143,28 @@ def test_a_tree_without_end_is_refused(image: Image, monkeypatch: pytest.MonkeyP
     (image.root / "data" / "sub" / "empty" / "more").mkdir()
     with pytest.raises(StartError, match="too deep"):
         image.fill()
+
+
+def test_a_tmpfs_starts_as_a_copy_of_a_directory(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    large = os.urandom((1 << 20) + 7)
+    (source / "sub" / "large").write_bytes(large)
+    (source / "sub" / "large").chmod(0o755)
+    (source / "link").symlink_to("sub/large")
+    os.mkfifo(source / "fifo")
+    os.utime(source / "sub" / "large", ns=(5, 6))
+    root = Tmpfs(4 << 20).root
+    fill_tmpfs(root, source)
+    assert sorted(entry.name for entry in root.entries(NOBODY)) == [b"link", b"sub"]
+    assert root.lookup(NOBODY, b"link").readlink(NOBODY) == b"sub/large"
+    node = root.lookup(NOBODY, b"sub").lookup(NOBODY, b"large")
+    stat = node.stat()
+    assert (stat.size, stat.mtim, stat.mode & 0o777) == (len(large), 6, 0o755)
+    buffer = bytearray(len(large))
+    assert node.open(NOBODY, OpenFlags()).read(NOBODY, [memoryview(buffer)]) == len(large)
+    assert buffer == large
+    with pytest.raises(StartError, match="ENOSPC"):
+        fill_tmpfs(Tmpfs(1 << 20).root, source)
+    with pytest.raises(StartError, match="cannot copy"):
+        fill_tmpfs(Tmpfs(1 << 20).root, source / "link")
