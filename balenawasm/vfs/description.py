@@ -28,6 +28,8 @@ class Description:
 
     filetype: Filetype = Filetype.UNKNOWN
     host_fd: int = -1
+    at_once: int = 0
+    """Events (kernel.poll.READ, WRITE) that are ready whatever `host_fd` says."""
     seekable: bool = False
     readable: bool = True
     writable: bool = True
@@ -141,6 +143,18 @@ class Description:
         if self.node is None:
             raise GuestError(Errno.ENOTSUP)
         self.node.set_times(atim, mtim)
+
+    def set_mode(self, mode: int) -> None:
+        """fchmod(2)."""
+        if self.node is None:
+            raise GuestError(Errno.ENOTSUP)
+        self.node.set_mode(mode)
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """fchown(2); None leaves that one."""
+        if self.node is None:
+            raise GuestError(Errno.ENOTSUP)
+        self.node.set_owner(uid, gid)
 
     def set_flags(self, flags: int) -> None:
         """fcntl(F_SETFL)."""

@@ -166,6 +166,16 @@ class Node:
         """Set access and modification time (ns); None leaves that one."""
         raise GuestError(Errno.EROFS)
 
+    def set_mode(self, mode: int) -> None:
+        """Set the permission bits (07777). On the host's files set-user-id and set-group-id are
+        left out.
+        """
+        raise GuestError(Errno.EROFS)
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """Set owner and group; None leaves that one. EPERM when the host forbids it."""
+        raise GuestError(Errno.EROFS)
+
     # Directories only.
 
     def lookup(self, caller: Caller, name: bytes) -> Node:

@@ -90,6 +90,13 @@ def host_mode(mode: int, needed: int) -> int:
     return mode & 0o777 | needed
 
 
+def needed_mode(mode: int, needed: int) -> int:
+    """Return the mode that a guest's chmod may set in the upper directory: unless the runner is
+    root, it needs its own access.
+    """
+    return mode | needed if os.geteuid() else mode
+
+
 def _copy_data(lower: Node, fd: int, size: int) -> None:
     source = lower.open(NOBODY, OpenFlags())
     source.retain()

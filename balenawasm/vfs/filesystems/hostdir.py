@@ -30,6 +30,7 @@ from balenawasm.vfs.filesystems.hostfile import (
     HostDevice,
     host_errors,
     host_stat,
+    kept_mode,
     set_times_of_fd,
     truncate_fd,
 )
@@ -148,6 +149,27 @@ class HostName(Node):
                 mtim = status.st_mtime_ns if mtim is None else mtim
             os.utime(self.name, ns=(atim, mtim), dir_fd=fd, follow_symlinks=False)
 
+    def set_mode(self, mode: int) -> None:
+        """See Node.set_mode; ENOTSUP for a link."""
+        self.fs.check_writable()
+        # Linux has no fchmodat that does not follow: an O_PATH fd through /proc names the file.
+        with host_errors:
+            flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(self.name, flags, dir_fd=self.folder.fd)
+            try:
+                if stat_mode.S_ISLNK(os.fstat(fd).st_mode):
+                    raise GuestError(Errno.ENOTSUP)
+                os.chmod(f"/proc/self/fd/{fd}", kept_mode(mode))  # noqa: PTH101 - no path
+            finally:
+                os.close(fd)
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """See Node.set_owner; a link's own."""
+        self.fs.check_writable()
+        with host_errors:
+            owner = (-1 if uid is None else uid, -1 if gid is None else gid)
+            os.chown(self.name, *owner, dir_fd=self.folder.fd, follow_symlinks=False)
+
 
 class HostLink(HostName):
     """A symbolic link."""
@@ -258,6 +280,18 @@ class HostFolder(Node):
         self.fs.check_writable()
         with host_errors, self.opened() as fd:
             set_times_of_fd(fd, atim, mtim)
+
+    def set_mode(self, mode: int) -> None:
+        """See Node.set_mode."""
+        self.fs.check_writable()
+        with host_errors:
+            os.chmod(f"/proc/self/fd/{self.fd}", kept_mode(mode))  # noqa: PTH101 - no path
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """See Node.set_owner."""
+        self.fs.check_writable()
+        with host_errors, self.opened() as fd:
+            os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
 
     def sync(self) -> None:
         """Make the directory's entries durable."""

@@ -76,6 +76,13 @@ def set_times_of_fd(fd: int, atim: int | None, mtim: int | None) -> None:
     os.utime(fd, ns=(atim, mtim))
 
 
+def kept_mode(mode: int) -> int:
+    """The permission bits that a guest may give a file of the host: never set-user-id or
+    set-group-id, which would be the runner's user's.
+    """
+    return mode & 0o1777
+
+
 class HostDescription(Description):
     """An open regular file of the host. Owns `fd`.
 
@@ -179,6 +186,21 @@ class HostDescription(Description):
             raise GuestError(Errno.EROFS)
         with host_errors:
             set_times_of_fd(self.fd, atim, mtim)
+
+    def set_mode(self, mode: int) -> None:
+        """See Description.set_mode."""
+        if self._read_only:
+            raise GuestError(Errno.EROFS)
+        needed = 0o600 if self.identity is not None and os.geteuid() else 0
+        with host_errors:
+            os.fchmod(self.fd, kept_mode(mode) | needed)
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """See Description.set_owner."""
+        if self._read_only:
+            raise GuestError(Errno.EROFS)
+        with host_errors:
+            os.fchown(self.fd, -1 if uid is None else uid, -1 if gid is None else gid)
 
     def set_flags(self, flags: int) -> None:
         """See Description.set_flags; the host needs to know of APPEND."""

@@ -28,7 +28,7 @@ from balenawasm.layer.whiteout import is_reserved_name
 from balenawasm.vfs.directory import DirectoryDescription, open_directory
 from balenawasm.vfs.filesystems import upper as upper_files
 from balenawasm.vfs.filesystems.anonymous import new_device
-from balenawasm.vfs.filesystems.copy_up import host_mode
+from balenawasm.vfs.filesystems.copy_up import host_mode, needed_mode
 from balenawasm.vfs.filesystems.lowers import child_of, is_whiteout_node, showing
 from balenawasm.vfs.filesystems.overlay_file import OverlayFile
 from balenawasm.vfs.filesystems.overlay_rename import rename
@@ -165,6 +165,20 @@ class OverlayDirectory(Node):
             self.check_alive()
             self.make_upper()
             self.folder().set_times(atim, mtim)
+
+    def set_mode(self, mode: int) -> None:
+        """See Node.set_mode; the runner's own access stays."""
+        with self.fs.lock:
+            self.check_alive()
+            self.make_upper()
+            self.folder().set_mode(needed_mode(mode, 0o700))
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """See Node.set_owner."""
+        with self.fs.lock:
+            self.check_alive()
+            self.make_upper()
+            self.folder().set_owner(uid, gid)
 
     def create(self, name: bytes, mode: int = 0o644) -> Node:
         """See Node.create; EINVAL for a name like a marker's."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from balenawasm.vfs.filesystems.copy_up import copy_leaf
+from balenawasm.vfs.filesystems.copy_up import copy_leaf, needed_mode
 from balenawasm.vfs.filesystems.hostdir import HostFile, HostFolder
 from balenawasm.vfs.filesystems.hostfile import HostDescription
 from balenawasm.vfs.node import Caller, Content, Node, OpenFlags, Stat
@@ -104,6 +104,21 @@ class OverlayFile(Node):
             self.copy_up()
             folder, name = self.place()
             folder.child(name).set_times(atim, mtim)
+
+    def set_mode(self, mode: int) -> None:
+        """See Node.set_mode; the runner's own access stays."""
+        with self.fs.lock:
+            self._check_regular()
+            self.copy_up()
+            folder, name = self.place()
+            folder.child(name).set_mode(needed_mode(mode, 0o600))
+
+    def set_owner(self, uid: int | None, gid: int | None) -> None:
+        """See Node.set_owner."""
+        with self.fs.lock:
+            self.copy_up()
+            folder, name = self.place()
+            folder.child(name).set_owner(uid, gid)
 
     def copy_up(self, *, data: bool = True, durable: bool | None = None) -> None:
         """Make sure that the file is in the upper directory; ENOENT when it was removed. The lock

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
+from balenawasm.vfs.filesystems.attributes import KeptAttributes
 from balenawasm.vfs.filesystems.seekable import MAX_OFFSET, SeekableDescription, clear, scatter
 from balenawasm.vfs.node import Caller, Content, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
@@ -57,18 +58,17 @@ class Tmpfs:
         self.used += size
 
 
-class TmpfsNode(Node):
+class TmpfsNode(KeptAttributes):
     """What all kinds of files share."""
 
     def __init__(self, fs: Tmpfs, mode: int, cost: int) -> None:
         fs.charge(cost)
+        super().__init__(fs.lock, mode)
         self.fs = fs
         self.cost = cost
         self.ino = fs.next_number()
-        self.mode = mode & 0o7777
         self.nlink = 1
         self.opened = 0
-        self.atim = self.mtim = self.ctim = time.time_ns()
 
     def size(self) -> int:
         """The size in bytes."""
@@ -86,14 +86,9 @@ class TmpfsNode(Node):
             self.mtim,
             self.ctim,
             self.mode,
+            self.uid,
+            self.gid,
         )
-
-    def set_times(self, atim: int | None, mtim: int | None) -> None:
-        """See Node.set_times."""
-        with self.fs.lock:
-            self.atim = self.atim if atim is None else atim
-            self.mtim = self.mtim if mtim is None else mtim
-            self.ctim = time.time_ns()
 
     def dropped(self) -> None:
         """Give the memory back once neither a name nor a description is left. The lock is held."""
