@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
 from balenawasm.kernel.kernel import Kernel
 from balenawasm.kernel.limits import Limits
-from balenawasm.kernel.network import NetworkStack
-from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.kernel.program import DEFAULT_PATH, Program, find_program
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
 from balenawasm.runtime.preopens import existing_directories
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
     from balenawasm.engine.compiler import CompileProgress
     from balenawasm.engine.machine import Machine
+    from balenawasm.kernel.network import NetworkStack
+    from balenawasm.kernel.network_policy import OutboundPolicy
     from balenawasm.kernel.process import Process
     from balenawasm.runtime import control
     from balenawasm.runtime.bundle import Bundle
@@ -69,9 +70,9 @@ class Container:
         machine.log = log
         with contextlib.ExitStack() as undo:
             try:
-                self._network = _network(bundle, paths, listeners, log)
+                self._network = _LazyNetwork(bundle, paths, listeners, log)
                 undo.callback(self._network.close)
-                root = build_namespace(bundle, paths, self._network)
+                root = build_namespace(bundle, paths, self._network.get)
             except BalenaWasmError as error:
                 raise StartError(error.message, hint=error.hint) from error
             except OSError as error:
@@ -204,27 +205,67 @@ def _environment(bundle: Bundle) -> tuple[bytes, ...]:
     )
 
 
-def _network(
-    bundle: Bundle, paths: ContainerPaths, listeners: Sequence[int], log: Callable[[str], None]
-) -> NetworkStack:
-    network = bundle.network
-    if network is None:
-        return NetworkStack(loopback_directory=paths.loopback, hostname=bundle.hostname, log=log)
-    published: dict[int, list[int]] = {}
-    for port in network.published:
-        if not 0 <= port.listener < len(listeners):
-            raise StartError(f"port {port.container_port}: its listening socket is missing")
-        published.setdefault(port.container_port, []).append(listeners[port.listener])
-    return NetworkStack(
-        loopback_directory=paths.loopback,
-        hostname=bundle.hostname,
-        address=network.address,
-        network_directory=Path(network.directory),
-        published=published,
-        hosts=Path(network.hosts_file),
-        policy=OutboundPolicy.from_texts(network.allow),
-        log=log,
-    )
+class _LazyNetwork:
+    """The container's network, made when a guest first asks for it: most commands never do."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        paths: ContainerPaths,
+        listeners: Sequence[int],
+        log: Callable[[str], None],
+    ) -> None:
+        """Check the bundle's side of it: StartError, BadGrantError."""
+        self._bundle = bundle
+        self._paths = paths
+        self._log = log
+        self._published: dict[int, list[int]] = {}
+        self._stack: NetworkStack | None = None
+        self._lock = threading.Lock()
+        if bundle.network is None:
+            return
+        if bundle.network.allow:
+            self._policy()
+        for port in bundle.network.published:
+            if not 0 <= port.listener < len(listeners):
+                raise StartError(f"port {port.container_port}: its listening socket is missing")
+            self._published.setdefault(port.container_port, []).append(listeners[port.listener])
+
+    def get(self) -> NetworkStack:
+        """The network. OSError when its directories cannot be made."""
+        with self._lock:
+            if self._stack is None:
+                self._stack = self._make()
+            return self._stack
+
+    def close(self) -> None:
+        """Close it, if it was ever made."""
+        if self._stack is not None:
+            self._stack.close()
+
+    def _make(self) -> NetworkStack:
+        from balenawasm.kernel.network import NetworkStack  # noqa: PLC0415 - see the class
+
+        network, paths = self._bundle.network, self._paths
+        hostname = self._bundle.hostname
+        if network is None:
+            return NetworkStack(loopback_directory=paths.loopback, hostname=hostname, log=self._log)
+        return NetworkStack(
+            loopback_directory=paths.loopback,
+            hostname=hostname,
+            address=network.address,
+            network_directory=Path(network.directory),
+            published=self._published,
+            hosts=Path(network.hosts_file),
+            policy=self._policy(),
+            log=self._log,
+        )
+
+    def _policy(self) -> OutboundPolicy:
+        from balenawasm.kernel.network_policy import OutboundPolicy  # noqa: PLC0415 - see the class
+
+        network = self._bundle.network
+        return OutboundPolicy.from_texts(network.allow if network is not None else ())
 
 
 def _cannot_start(name: bytes, error: GuestError) -> StartError:

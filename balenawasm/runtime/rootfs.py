@@ -21,39 +21,26 @@ from typing import TYPE_CHECKING
 from balenawasm.kernel.program import WASM_MAGIC, Program
 from balenawasm.layer.image_layer import open_layer
 from balenawasm.record import NamedTuple
-from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
-from balenawasm.runtime.first_content import fill_tmpfs, fill_volume
-from balenawasm.runtime.mount_sources import (
-    check_sources,
-    is_below,
-    real_source,
-    writable_places,
-)
-from balenawasm.vfs.filesystems.dev import DevFs
-from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
 from balenawasm.vfs.filesystems.image import ImageFs
-from balenawasm.vfs.filesystems.net import NetFs
 from balenawasm.vfs.filesystems.overlay import Overlay
-from balenawasm.vfs.filesystems.proc import ProcFs
 from balenawasm.vfs.filesystems.text import TextFile
-from balenawasm.vfs.filesystems.tmpfs import Tmpfs
+from balenawasm.vfs.mounts import Automount
 from balenawasm.vfs.node import Content, Node, Stat
 from balenawasm.vfs.path import Namespace
 from balenawasm.wasi.errno import GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from balenawasm.kernel.kernel import Kernel
     from balenawasm.kernel.network import NetworkStack
-    from balenawasm.runtime.bundle import Bundle
+    from balenawasm.runtime.bundle import Bundle, Mount
     from balenawasm.runtime.home import ContainerPaths
 
 TMPFS_BYTES = 64 << 20
 """Size of a tmpfs that names none, Docker's for /dev/shm."""
-_SMALLEST_TMPFS = 4096
 
 _ETC_DEVICE = 0x6574  # "et"
 _SETTLED_NS = 2_000_000_000
@@ -69,28 +56,60 @@ class RootFilesystem(NamedTuple):
 
     def show_processes(self, kernel: Kernel) -> None:
         """Mount /proc over the kernel's processes; before the first process starts."""
-        self.namespace.mount(b"/proc", ProcFs(kernel).root, source=b"proc", kind=b"proc")
+        mount_at(self.namespace, b"/proc", Automount(lambda: _proc(kernel)), b"proc")
 
 
-def build_namespace(bundle: Bundle, paths: ContainerPaths, network: NetworkStack) -> RootFilesystem:
-    """Put a container's file tree together. StartError, or the error of a damaged layer."""
-    places = writable_places(bundle.mounts).union(map(Path, bundle.shared))
-    check_sources(bundle.mounts, places, paths.home)
+def build_namespace(
+    bundle: Bundle, paths: ContainerPaths, network: Callable[[], NetworkStack]
+) -> RootFilesystem:
+    """Put a container's file tree together; `network` is asked when a guest first goes to /net.
+
+    StartError, or the error of a damaged layer.
+    """
+    places: Collection[Path] = ()
+    if bundle.mounts:
+        from balenawasm.runtime import bundle_mounts  # noqa: PLC0415 - most starts have none
+
+        places = bundle_mounts.checked_places(bundle, paths)
     root, rest = _root(bundle, paths, places)
     namespace = Namespace(root)
-    _mount(namespace, b"/dev", DevFs().root, b"devtmpfs")
-    _mount(namespace, b"/dev/shm", Tmpfs(TMPFS_BYTES, mode=0o1777).root, b"tmpfs")
-    _mount(namespace, b"/net", NetFs(network).root, b"net")
+    # The inner one first: the way to it would make /dev, which most programs never visit.
+    mount_at(namespace, b"/dev/shm", Automount(lambda: _tmpfs(0o1777)), b"tmpfs")
+    mount_at(namespace, b"/dev", Automount(_dev), b"devtmpfs")
+    mount_at(namespace, b"/net", Automount(lambda: _net(network())), b"net")
     if bundle.layers:
         for number, (name, text) in enumerate(_etc_files(bundle)):
-            _mount(namespace, b"/etc/" + name, _text_file(number + 1, text), b"tmpfs")
-    for mount in rest:
-        fill_volume(namespace, mount)
-    for mount in rest:
-        _mount(
-            namespace, mount.target, _mounted_node(mount, places), mount.kind.value.encode(), mount
-        )
+            mount_at(namespace, b"/etc/" + name, _text_file(number + 1, text), b"tmpfs")
+    if rest:
+        bundle_mounts.mount_all(namespace, rest, places)
     return RootFilesystem(namespace)
+
+
+# Made, and imported, when a guest first goes there.
+
+
+def _dev() -> Node:
+    from balenawasm.vfs.filesystems.dev import DevFs  # noqa: PLC0415 - see above
+
+    return DevFs().root
+
+
+def _net(network: NetworkStack) -> Node:
+    from balenawasm.vfs.filesystems.net import NetFs  # noqa: PLC0415 - see above
+
+    return NetFs(network).root
+
+
+def _proc(kernel: Kernel) -> Node:
+    from balenawasm.vfs.filesystems.proc import ProcFs  # noqa: PLC0415 - see above
+
+    return ProcFs(kernel).root
+
+
+def _tmpfs(mode: int) -> Node:
+    from balenawasm.vfs.filesystems.tmpfs import Tmpfs  # noqa: PLC0415 - see above
+
+    return Tmpfs(TMPFS_BYTES, mode=mode).root
 
 
 def host_program(path: Path) -> Program:
@@ -135,9 +154,11 @@ def _root(
     rest = [mount for mount in bundle.mounts if mount.target != b"/"]
     for mount in bundle.mounts:
         if mount.target == b"/":
-            return _mounted_node(mount, places), rest
+            from balenawasm.runtime.bundle_mounts import mounted_node  # noqa: PLC0415 - seldom
+
+            return mounted_node(mount, places), rest
     if not bundle.layers:
-        return Tmpfs(TMPFS_BYTES).root, rest
+        return _tmpfs(0o755), rest
     paths.directory.mkdir(mode=0o700, exist_ok=True)
     lowers = []
     for layer in reversed(bundle.layers):
@@ -147,43 +168,14 @@ def _root(
     return Overlay(lowers, paths.upper, durable=bundle.service is not None).root, rest
 
 
-def _mounted_node(mount: Mount, places: Collection[Path]) -> Node:
-    if mount.kind is MountKind.TMPFS:
-        root = Tmpfs(max(mount.size or TMPFS_BYTES, _SMALLEST_TMPFS), mode=0o1777).root
-        if mount.source:
-            fill_tmpfs(root, real_source(mount.source, places))
-        return root
-    try:
-        real = real_source(mount.source, places)
-        node = HostDirectory(real, read_only=mount.read_only).root
-        if is_below(real, places):
-            _check_unmoved(mount, node, real)
-        return node
-    except OSError as error:
-        raise StartError(
-            f"cannot mount {mount.source} at {mount.target.decode('utf-8', 'replace')}:"
-            f" {error.strerror}",
-            hint="check that the path exists on the host and may be read",
-        ) from error
-
-
-def _check_unmoved(mount: Mount, node: Node, real: Path) -> None:
-    """Look again what was opened, for a container may change the way to it at any time."""
-    folder = node if isinstance(node, HostFolder) else getattr(node, "folder", None)
-    if isinstance(folder, HostFolder):
-        where = Path(f"/proc/self/fd/{folder.fd}").readlink()
-        if where != (real if folder is node else real.parent):
-            raise StartError(
-                f"cannot mount {mount.source}: the way to it changed at this moment",
-                hint="start the container again, or mount a directory that no container can move",
-            )
-
-
-def _mount(
-    namespace: Namespace, path: bytes, node: Node, kind: bytes, mount: Mount | None = None
+def mount_at(
+    namespace: Namespace,
+    path: bytes,
+    node: Node | Automount,
+    kind: bytes,
+    options: bytes = b"rw",
 ) -> None:
-    # A mount's source on the host is not the guest's business: /proc/mounts shows its kind.
-    options = b"ro" if mount is not None and mount.read_only else b"rw"
+    """Mount something as /proc/mounts will show it. StartError."""
     try:
         namespace.mount(path, node, source=kind, kind=kind, options=options)
     except GuestError as error:

@@ -110,8 +110,9 @@ def cross(
     below = point.children.get(name)
     if below is None:
         return here.node.lookup(caller, name), None
-    if below.node is not None:
-        return below.node, below
+    mounted = below.mounted()
+    if mounted is not None:
+        return mounted, below
     try:
         return here.node.lookup(caller, name), below
     except GuestError as error:

@@ -9,6 +9,7 @@ guest runs and never change afterwards, so the trie needs no lock.
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import TYPE_CHECKING
 
 from balenawasm.record import NamedTuple
@@ -18,7 +19,7 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from balenawasm.vfs.description import Description
 
@@ -34,10 +35,34 @@ class Mount(NamedTuple):
     """One line of a guest's `/proc/mounts`."""
 
     path: bytes
-    node: Node
+    node: Node | Automount
     source: bytes
     kind: bytes
     options: bytes
+
+    def root(self) -> Node:
+        """What is mounted, made if need be."""
+        return self.node.made() if isinstance(self.node, Automount) else self.node
+
+
+class Automount:
+    """A file system that is made when somebody first goes there: most programs visit few of them,
+    and what makes them is not even imported before.
+    """
+
+    __slots__ = ("_lock", "_make", "_node")
+
+    def __init__(self, make: Callable[[], Node]) -> None:
+        self._make = make
+        self._node: Node | None = None
+        self._lock = threading.Lock()
+
+    def made(self) -> Node:
+        """The file system's root, the same for every caller."""
+        with self._lock:
+            if self._node is None:
+                self._node = self._make()
+            return self._node
 
 
 class MountPoint:
@@ -46,9 +71,16 @@ class MountPoint:
     __slots__ = ("children", "node", "number")
 
     def __init__(self) -> None:
-        self.node: Node | None = None
+        self.node: Node | Automount | None = None
         self.children: dict[bytes, MountPoint] = {}
         self.number = next(_placeholder_numbers)
+
+    def mounted(self) -> Node | None:
+        """What is mounted here, made now if this is its first use."""
+        node = self.node
+        if isinstance(node, Automount):
+            node = self.node = node.made()
+        return node
 
     def reach(self, names: Sequence[bytes]) -> MountPoint:
         """Return the place `names` below this one, making it and those between as needed."""

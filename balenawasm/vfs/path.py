@@ -31,6 +31,7 @@ from balenawasm.wasi.flags import O_CREAT, O_DIRECTORY, O_EXCL, O_TRUNC, Filetyp
 
 if TYPE_CHECKING:
     from balenawasm.vfs.description import Description
+    from balenawasm.vfs.mounts import Automount
     from balenawasm.vfs.node import Caller, Node, OpenFlags, Stat
 
 MAX_LINKS = 40
@@ -54,7 +55,7 @@ class Namespace:
     def mount(
         self,
         path: bytes,
-        node: Node,
+        node: Node | Automount,
         *,
         source: bytes = b"none",
         kind: bytes = b"none",
@@ -65,8 +66,9 @@ class Namespace:
 
         Links on the way are followed as a guest would; directories that are missing are shown as
         empty ones and made when a guest first creates something in them. A second mount at a place
-        hides the first. `source`, `kind` and `options` are for /proc/mounts. GuestError: EINVAL
-        (relative, the root, `..` behind a missing name), ENOTDIR, ELOOP.
+        hides the first. An Automount is made by the first walk that arrives there. `source`, `kind`
+        and `options` are for /proc/mounts. GuestError: EINVAL (relative, the root, `..` behind a
+        missing name), ENOTDIR, ELOOP.
         """
         names = components(path)
         if path[0] != _SLASH:

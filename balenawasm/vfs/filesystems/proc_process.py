@@ -121,7 +121,7 @@ def mountinfo(_: ProcessInfo, view: ProcessView) -> bytes:
     """The same, with numbers."""
     lines = []
     for number, mount in enumerate(view.namespace.mounts(), 1):
-        device = mount.node.stat().dev
+        device = mount.root().stat().dev
         lines.append(
             b"%d %d %d:%d / %s %s - %s %s %s\n"
             % (

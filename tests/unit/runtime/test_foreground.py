@@ -15,7 +15,7 @@ import pytest
 from container_parts import guest_layer, guests
 
 from balenawasm.kernel.network import NetworkStack
-from balenawasm.runtime import rootfs
+from balenawasm.runtime import bundle_mounts
 from balenawasm.runtime.bundle import Bundle, Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.foreground import RunSpec, run_foreground
@@ -139,7 +139,7 @@ def test_mounts_name_no_paths_of_the_host(home: Home, tmp_path: Path) -> None:
     mount = Mount(kind=MountKind.BIND, source=str(tmp_path), target=b"/m")
     bundle = Bundle(id="x", argv=(b"x",), mounts=(mount,))
     network = NetworkStack(loopback_directory=tmp_path / "lo", log=lambda _: None)
-    namespace = build_namespace(bundle, home.container("x"), network).namespace
+    namespace = build_namespace(bundle, home.container("x"), lambda: network).namespace
     assert {it.source for it in namespace.mounts() if it.path == b"/m"} == {b"bind"}
     network.close()
 
@@ -151,10 +151,10 @@ def test_links_in_what_other_containers_write_are_refused(home: Home, tmp_path: 
     mount = Mount(kind=MountKind.BIND, source=str(tmp_path / "shared" / "link"), target=b"/m")
     bundle = Bundle(id="x", argv=(b"x",), mounts=(mount,))
     network = NetworkStack(loopback_directory=tmp_path / "lo", log=lambda _: None)
-    build_namespace(bundle, home.container("x"), network)
+    build_namespace(bundle, home.container("x"), lambda: network)
     shared = bundle._replace(shared=(str(tmp_path / "shared"),))
     with pytest.raises(StartError, match="symbolic link"):
-        build_namespace(shared, home.container("x"), network)
+        build_namespace(shared, home.container("x"), lambda: network)
     network.close()
 
 
@@ -169,12 +169,12 @@ def test_a_way_that_changes_while_it_is_taken_is_noticed(
         (shared / "inner").symlink_to(tmp_path)
         return HostDirectory(path, read_only=read_only)
 
-    monkeypatch.setattr(rootfs, "HostDirectory", too_late)
+    monkeypatch.setattr(bundle_mounts, "HostDirectory", too_late)
     mount = Mount(kind=MountKind.BIND, source=str(shared / "inner"), target=b"/m")
     bundle = Bundle(id="x", argv=(b"x",), mounts=(mount,), shared=(str(shared),))
     network = NetworkStack(loopback_directory=tmp_path / "lo", log=lambda _: None)
     with pytest.raises(StartError, match="changed at this moment"):
-        build_namespace(bundle, home.container("x"), network)
+        build_namespace(bundle, home.container("x"), lambda: network)
     network.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
-from balenawasm.vfs.mounts import NOBODY
+from balenawasm.vfs.mounts import NOBODY, Automount
 from balenawasm.vfs.node import Node, OpenFlags, Stat
 from balenawasm.vfs.path import MAX_LINKS, Namespace
 from balenawasm.wasi.errno import Errno, GuestError
@@ -276,3 +276,20 @@ def test_starting_from_a_file_is_refused(space, root) -> None:
 def test_the_kernel_as_a_caller() -> None:
     assert NOBODY.pid == 0
     assert NOBODY.wait([(0, 1)]) == []
+
+
+def test_an_automount_is_made_once_by_the_first_who_goes_there() -> None:
+    made: list[Node] = []
+
+    def make() -> Node:
+        made.append(Tmpfs(1 << 20).root)
+        return made[-1]
+
+    space = Namespace(Tmpfs(1 << 20).root)
+    space.mount(b"/auto", Automount(make))
+    space.mount(b"/other", Tmpfs(1 << 20).root)
+    find(space, b"/other")
+    assert made == []
+    assert find(space, b"/auto").node is find(space, b"/auto").node is made[0]
+    assert space.mounts()[1].root() is made[0]
+    assert len(made) == 1
