@@ -116,6 +116,26 @@ class DependsOn:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a service may use; None: not said.
+
+    Sizes are in bytes, `cpu_time` in seconds, `cpu_weight` is the kernel's (100 is usual),
+    `log_rate` in lines a second.
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    cpu_weight: int | None = None
+    cpu_time: float | None = None
+    processes: int | None = None
+    open_files: int | None = None
+    storage: int | None = None
+    log_bytes: int | None = None
+    log_files: int | None = None
+    log_rate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NamedVolume:
     """A volume; `name` is its full name, `<project>_<key>` unless the file gives one.
 
@@ -135,6 +155,7 @@ class Service:
     `command` and `entrypoint`: None leaves the image's, an empty tuple takes it away.
     `environment` has everything: env_file, environment, values from outside. `hostname` None is
     the service's name, `stop_signal` None is the image's; `stop_grace` is in seconds.
+    `stdin_from` is the service whose output is this one's input.
     """
 
     name: str
@@ -153,6 +174,8 @@ class Service:
     stop_signal: str | None = None
     stop_grace: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
+    stdin_from: str | None = None
     x_balenawasm: Mapping[str, Value] = field(default_factory=dict)
 
 

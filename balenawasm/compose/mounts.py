@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from balenawasm.compose.amounts import read_size
 from balenawasm.compose.document import Item, one_or_many, present
 from balenawasm.compose.environment import read_pairs
 from balenawasm.compose.model import MountKind, NamedVolume, VolumeMount
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from balenawasm.compose.warnings import Warnings
 
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
-_SIZE = re.compile(r"(\d{1,15})([bkmg]?)b?\Z", re.IGNORECASE | re.ASCII)
-_SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 _MODES_WITHOUT_EFFECT = frozenset(
     {"z", "Z", "cached", "delegated", "consistent", "rprivate", "private"}
@@ -183,7 +182,7 @@ def _read_tmpfs(item: Item) -> VolumeMount:
                 f"{name!r} is not an option of a tmpfs", hint="write for example /run:size=64m"
             )
         if name == "size":
-            size = _bytes(item, value)
+            size = read_size(item, value)
     read_only = "ro" in options.split(",")
     return VolumeMount(MountKind.TMPFS, None, _target(item, path), read_only, size=size)
 
@@ -246,11 +245,4 @@ def _target(item: Item, text: str) -> str:
 
 def _size(options: Mapping[str, Item]) -> int | None:
     item = options.get("size")
-    return None if item is None else _bytes(item, item.scalar_text())
-
-
-def _bytes(item: Item, text: str) -> int:
-    match = _SIZE.match(text)
-    if match is None:
-        raise item.error(f"{text!r} is not a size", hint="write 1000000, 512k or 64m")
-    return int(match[1]) * _SIZE_UNITS[match[2].lower()]
+    return None if item is None else read_size(item)

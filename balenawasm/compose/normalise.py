@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from balenawasm.compose.amounts import read_duration
 from balenawasm.compose.document import ComposeError, Item, Value, present
 from balenawasm.compose.engine import DockerBuild, OwnBuild, find_build
 from balenawasm.compose.environment import read_environment, read_pairs, read_set_pairs
+from balenawasm.compose.limits import LIMIT_KEYS, read_limits
 from balenawasm.compose.model import (
     Build,
     Condition,
@@ -63,9 +65,6 @@ _SERVICE_KEYS = frozenset(
 )
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})\Z")
 _SIGNAL = re.compile(r"(?:SIG)?(?:[A-Z][A-Z0-9]{1,8}|RTMIN\+\d{1,2})\Z|[1-9]\d?\Z", re.ASCII)
-_DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(us|ms|s|m|h)", re.ASCII)
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+\Z", re.ASCII)
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BUILD_KEYS = frozenset({"args", "balenafile", "context", "dockerfile", "target"})
 _DEPENDENCY_KEYS = frozenset({"condition", "required"})
 _RETRIES = re.compile(r"on-failure:(\d{1,9})\Z", re.ASCII)
@@ -115,7 +114,7 @@ class ServiceReader:
         if build is None and (image is None or not image.text()):
             raise _nothing_to_run(item)
         self._warnings.unknown_keys(
-            fields, _SERVICE_KEYS, not_yet=NOT_YET_SERVICE, changed=CHANGED_SERVICE
+            fields, _SERVICE_KEYS | LIMIT_KEYS, not_yet=NOT_YET_SERVICE, changed=CHANGED_SERVICE
         )
         depends_on, optional = self._depends_on(fields)
         labels = present(fields, "labels")
@@ -140,6 +139,8 @@ class ServiceReader:
             labels={}
             if labels is None
             else {key: value or "" for key, value in read_pairs(labels).items()},
+            limits=read_limits(fields, self._warnings),
+            stdin_from=_stdin_from(fields),
             x_balenawasm=read_extension(fields),
         )
         return Draft(name, item, service, optional_dependencies=optional)
@@ -198,6 +199,20 @@ def read_extension(fields: Mapping[str, Item]) -> Mapping[str, Value]:
     if item is None:
         return {}
     return {key: entry.plain() for key, entry in item.mapping().items()}
+
+
+def _stdin_from(fields: Mapping[str, Item]) -> str | None:
+    """The service whose output `x-balenawasm: {stdin: service:NAME}` pipes into this one."""
+    extension = present(fields, EXTENSION)
+    item = None if extension is None else present(extension.mapping(), "stdin")
+    if item is None:
+        return None
+    kind, _, name = item.text().partition(":")
+    if kind != "service" or not name:
+        raise item.error(
+            f"{item.text()!r} is not where input comes from", hint="write service:NAME"
+        )
+    return name
 
 
 def _condition(options: Mapping[str, Item]) -> Condition:
@@ -262,14 +277,8 @@ def _stop_signal(fields: Mapping[str, Item]) -> str | None:
 
 
 def _duration(fields: Mapping[str, Item], key: str) -> float | None:
-    """Read a duration such as `1m30s` or `500ms`, in seconds."""
     item = present(fields, key)
-    if item is None:
-        return None
-    text = item.scalar_text()
-    if not _DURATION.match(text):
-        raise item.error(f"{text!r} is not a duration", hint="write for example 1m30s or 500ms")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    return None if item is None else read_duration(item)
 
 
 def _restart(fields: Mapping[str, Item]) -> Restart:

@@ -7,6 +7,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from balenawasm.compose.model import Condition, DependsOn, MountKind, NamedVolume, Service
+from balenawasm.compose.pipes import check_pipes
 from balenawasm.compose.ports import find_conflict
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def check_references(
                     hint=f"declare it at the file's top level: `volumes: {{{mount.source}: }}`,"
                     f" or write ./{mount.source} for a directory",
                 )
+    check_pipes(services, drafts)
     conflict = find_conflict(
         (name, port) for name, service in services.items() for port in service.ports
     )

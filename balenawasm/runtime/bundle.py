@@ -82,14 +82,35 @@ class Network(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the container may use. `memory` is in bytes for each process's linear memory."""
+    """What the container may use; None is no limit (docs/limits.md).
+
+    `memory` is in bytes, for the linear memories of all processes together. `processes` are those
+    of the container, `open_files` those of one process. `cpus` is how many processors' worth of
+    time it gets, `cpu_weight` its share when processors are short (1 to 10000, 100 is usual),
+    `cpu_time` the seconds after which it is ended. `storage` is in bytes, for the writable layer.
+    """
 
     memory: int | None = None
     processes: int = 4096
     open_files: int = 1024
+    cpus: float | None = None
+    cpu_weight: int | None = None
+    cpu_time: float | None = None
+    storage: int | None = None
 
 
 DEFAULT_LIMITS = Limits()
+
+
+class LogLimits(NamedTuple):
+    """How large a log grows: bytes of a file, files, and lines a second (None: any)."""
+
+    file_bytes: int = 10 << 20
+    files: int = 3
+    lines_per_second: int | None = None
+
+
+DEFAULT_LOG_LIMITS = LogLimits()
 
 
 class Bundle(NamedTuple):
@@ -101,6 +122,8 @@ class Bundle(NamedTuple):
     which directories guests are given beside `/` (balenawasm.runtime.preopens). `shared` are host
     directories where other containers of the project can write: links there are theirs, and no
     mount's source may lead through one. `bare_environment`: process 1 gets `env` and no defaults.
+    `stdin_pipe` and `stdout_pipe`: the runner is handed an end of a pipe for that, in this order
+    after the listeners' fds.
     """
 
     id: str
@@ -122,6 +145,9 @@ class Bundle(NamedTuple):
     preopens: tuple[bytes, ...] = ()
     shared: tuple[str, ...] = ()
     bare_environment: bool = False
+    stdin_pipe: bool = False
+    stdout_pipe: bool = False
+    log_limits: LogLimits = DEFAULT_LOG_LIMITS
 
     def check(self) -> Bundle:
         """Return self; raises BundleError when the parts contradict each other."""

@@ -39,7 +39,9 @@ class ControlError(BalenaWasmError):
 
 
 class Start(NamedTuple):
-    """Run the container whose bundle is in the state directory; fds: the published listeners."""
+    """Run the container whose bundle is in the state directory; fds: the published listeners, then
+    the ends of pipes that the bundle names.
+    """
 
     id: str
 

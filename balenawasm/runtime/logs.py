@@ -6,7 +6,8 @@ supervisor, so a log survives its restart and a chatty guest costs nobody else a
 
 Bytes that are no UTF-8 become U+FFFD, as in Docker's logs. A line longer than LONGEST_LINE is cut
 into objects with `partial`. A disk that is full, or any other error of the log file, never reaches
-the guest: the lines are dropped and counted. Lock order: LogWriter's lock is a leaf.
+the guest: the lines are dropped and counted. So are lines above the rate that the service is
+allowed; then a line says how many. Lock order: LogWriter's lock is a leaf.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ LOG_SIZE = 10 << 20
 """Bytes after which a log file is rotated."""
 LOG_FILES = 3
 """Files kept, the current one included."""
+MAX_LOG_FILES = 100
+"""A service may ask for so many."""
+SYSTEM_STREAM = "system"
+"""The stream of lines that balenawasm itself writes about the container."""
 
 _BLOCK = 64 << 10
 _MAX_COPY = 64 << 10
@@ -49,20 +54,64 @@ _MAX_RECORD = 8 * LONGEST_LINE
 class LogWriter:
     """A container's log file, shared by its streams. No method raises OSError."""
 
-    def __init__(self, path: Path, *, size: int = LOG_SIZE, files: int = LOG_FILES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        size: int = LOG_SIZE,
+        files: int = LOG_FILES,
+        rate: int | None = None,
+    ) -> None:
+        """Keep `files` files of `size` bytes; of more than `rate` lines in a second the rest is
+        dropped.
+        """
         self._path = path
         self._size = size
         self._files = files
+        self._rate = rate
+        self._second = 0
+        self._taken = 0
+        """Lines in that second."""
+        self._over_rate = 0
+        """Lines dropped that no line speaks of yet."""
         self._lock = threading.Lock()
         self._fd = -1
         self._written = 0
         self._closed = False
         self._open()
         self.dropped = 0
-        """Lines lost to errors of the log file."""
+        """Lines lost to the rate and to errors of the log file."""
 
     def append(self, stream: str, lines: list[tuple[bytes, bool]]) -> None:
         """Write (line, partial) pairs of one stream, all with the time of now."""
+        if self._rate is not None:
+            lines = self._within_rate(lines, self._rate)
+        if lines:
+            self._write(stream, lines)
+
+    def _within_rate(self, lines: list[tuple[bytes, bool]], rate: int) -> list[tuple[bytes, bool]]:
+        """Take what the current second has room for. The first line of a later one says what was
+        dropped.
+        """
+        with self._lock:
+            second = int(time.monotonic())
+            missing = 0
+            if second != self._second:
+                self._second, self._taken = second, 0
+                missing, self._over_rate = self._over_rate, 0
+            taken = lines[: max(rate - self._taken, 0)]
+            self._taken += len(taken)
+            self._over_rate += len(lines) - len(taken)
+            self.dropped += len(lines) - len(taken)
+        if missing:
+            self._tell_missing(missing)
+        return taken
+
+    def _tell_missing(self, count: int) -> None:
+        text = f"{count} lines dropped: more than {self._rate} a second"
+        self._write(SYSTEM_STREAM, [(text.encode(), False)])
+
+    def _write(self, stream: str, lines: list[tuple[bytes, bool]]) -> None:
         start = f'{{"time":"{now_text()}","stream":"{stream}","line":'
         data = "".join(
             start
@@ -89,6 +138,9 @@ class LogWriter:
 
     def close(self) -> None:
         """Close the file; later lines are dropped."""
+        if self._over_rate:
+            self._tell_missing(self._over_rate)
+            self._over_rate = 0
         with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
@@ -106,6 +158,8 @@ class LogWriter:
     def _rotate(self) -> None:
         """Rename log → log.1 → log.2 …; the oldest falls off. An error keeps the current file."""
         try:
+            if self._files == 1:
+                self._path.unlink(missing_ok=True)
             for number in range(self._files - 1, 0, -1):
                 source = _numbered(self._path, number - 1)
                 with contextlib.suppress(FileNotFoundError):
@@ -262,11 +316,13 @@ class LogReader:
     def _files_after(self, inode: int | None) -> list[BinaryIO]:
         """Open the log's files, oldest first; only those newer than the one with `inode`."""
         newest_first: list[BinaryIO] = []
-        for number in range(LOG_FILES):
+        for number in range(MAX_LOG_FILES):
             try:
                 file = _numbered(self._path, number).open("rb")
             except OSError:
-                continue
+                if number >= LOG_FILES:
+                    break
+                continue  # it may just be between two names
             if os.fstat(file.fileno()).st_ino == inode:
                 file.close()
                 break

@@ -17,7 +17,7 @@ from balenawasm.engine.wat import wat_to_wasm
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import jsonform
 from balenawasm.runtime.bundle import Bundle, Network, read_bundle, write_bundle
-from balenawasm.runtime.runner import log_streams, run_container
+from balenawasm.runtime.runner import run_container, service_streams
 from balenawasm.runtime.scratch import remove_tree
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def rehearse(home: Home, machine: Machine) -> None:
     )
     with contextlib.suppress(BalenaWasmError, OSError):
         write_bundle(paths, bundle)
-        run_container(
-            read_bundle(paths.bundle), paths, machine, log_streams(paths.log), report=_encode
-        )
+        bundle = read_bundle(paths.bundle)
+        streams = service_streams(bundle, paths.log)
+        run_container(bundle, paths, machine, streams, report=_encode)
     forget_rehearsal(home, os.getpid())
 
 

@@ -12,22 +12,23 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.kernel.outcome import Trapped
+from balenawasm.kernel.stream import Stream
 from balenawasm.runtime import control
 from balenawasm.runtime.compile_notice import compile_notice
 from balenawasm.runtime.container import Container
 from balenawasm.runtime.control_server import ControlServer
 from balenawasm.runtime.exitrecord import ExitRecord, StartError, describe, write_exit_record
 from balenawasm.runtime.hostprocess import prepare_for_guests
-from balenawasm.runtime.logs import LogStream, LogWriter
+from balenawasm.runtime.logs import SYSTEM_STREAM, LogStream, LogWriter
 from balenawasm.runtime.streams import Streams, null_stream, retained
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from balenawasm.engine.compiler import CompileProgress
     from balenawasm.engine.machine import Machine
@@ -37,16 +38,23 @@ if TYPE_CHECKING:
     from balenawasm.runtime.home import ContainerPaths
     from balenawasm.vfs.description import Description
 
-SYSTEM_STREAM = "system"
-"""The log stream of lines that balenawasm itself writes about the container."""
 
-
-def log_streams(path: Path) -> Streams:
-    """Streams of a service: no input, output to the log file."""
-    writer = LogWriter(path)
+def service_streams(bundle: Bundle, log: Path, pipes: Sequence[int] = ()) -> Streams:
+    """Streams of a service: no input, and output to the log file, unless they are ends of `pipes`,
+    which the streams own from now on. ControlError when these are not what the bundle says.
+    """
+    if len(pipes) != bundle.stdin_pipe + bundle.stdout_pipe:
+        raise control.ControlError("the pipes of a service are missing")
+    limits = bundle.log_limits
+    writer = LogWriter(
+        Path(bundle.log) if bundle.log is not None else log,
+        size=limits.file_bytes,
+        files=limits.files,
+        rate=limits.lines_per_second,
+    )
     fds: dict[int, Description] = {
-        0: null_stream(),
-        1: LogStream(writer, "stdout"),
+        0: Stream(pipes[0], writable=False) if bundle.stdin_pipe else null_stream(),
+        1: Stream(pipes[-1], readable=False) if bundle.stdout_pipe else LogStream(writer, "stdout"),
         2: LogStream(writer, "stderr"),
     }
     return retained(Streams(fds, lambda line: _log_system(writer, line), writer))

@@ -40,7 +40,7 @@ from balenawasm.runtime.hostprocess import (
 )
 from balenawasm.runtime.machine import new_machine
 from balenawasm.runtime.rehearsal import forget_rehearsal, prepare_rehearsals, rehearse
-from balenawasm.runtime.runner import log_streams, run_container
+from balenawasm.runtime.runner import run_container, service_streams
 from balenawasm.vfs.node import Content
 
 if TYPE_CHECKING:
@@ -293,12 +293,15 @@ def run_next(home: Home, machine: Machine, channel: Channel) -> int:
     received = channel.receive()
     if received is None:
         return 0
-    message, listeners = received
+    message, fds = received
     if not isinstance(message, control.Start):
         raise control.ControlError(f"{type(message).__name__} is not for a waiting runner")
     paths = home.container(message.id)
     try:
         bundle = read_bundle(paths.bundle)
+        published = bundle.network.published if bundle.network is not None else ()
+        listeners = fds[: len(published)]
+        streams = service_streams(bundle, paths.log, fds[len(published) :])
     except (OSError, BalenaWasmError) as error:
         channel.send(control.Failed(id=message.id, message=f"cannot read the bundle: {error}"))
         return NOT_STARTED
@@ -313,7 +316,7 @@ def run_next(home: Home, machine: Machine, channel: Channel) -> int:
         bundle,
         paths,
         machine,
-        log_streams(Path(bundle.log) if bundle.log is not None else paths.log),
+        streams,
         report=report,
         listeners=listeners,
     )

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from balenawasm.compose import model
 from balenawasm.digest import hex_of, sha256
 from balenawasm.kernel.network_policy import OutboundPolicy
-from balenawasm.runtime.bundle import MountKind
+from balenawasm.runtime.bundle import (
+    DEFAULT_LIMITS,
+    DEFAULT_LOG_LIMITS,
+    Limits,
+    LogLimits,
+    MountKind,
+)
 from balenawasm.runtime.ports import PublishedPort
 from balenawasm.supervisor.target_state import (
     DEFAULT_GRACE,
@@ -44,7 +50,7 @@ def target_of(project: Project, images: Mapping[str, Image]) -> ProjectTarget:
 
     Only services in `images` are taken, so a caller may leave some out.
     """
-    builder = _Builder(project)
+    builder = _Builder(project, images)
     services = tuple(
         builder.service(service, images[name])
         for name, service in project.services.items()
@@ -58,8 +64,14 @@ def target_of(project: Project, images: Mapping[str, Image]) -> ProjectTarget:
 class _Builder:
     """Collects the volumes while the services are made."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, images: Mapping[str, Image]) -> None:
         self._project = project
+        self._pipes = {
+            service.stdin_from: name
+            for name, service in project.services.items()
+            if service.stdin_from in images and name in images
+        }
+        """Writer → reader."""
         self.volumes = {
             volume.name: TargetVolume(name=volume.name, external=volume.external)
             for volume in project.volumes.values()
@@ -93,6 +105,10 @@ class _Builder:
             hostname=service.hostname or "",
             allow=_allowed(service),
             preopens=tuple(_bytes(name) for name in config.preopens),
+            limits=_limits(service.limits),
+            log_limits=_log_limits(service.limits),
+            stdin_from=next((w for w, r in self._pipes.items() if r == service.name and w), ""),
+            stdout_to=self._pipes.get(service.name, ""),
             labels=tuple(
                 Label(name=name, value=value)
                 for name, value in sorted({**config.labels, **service.labels}.items())
@@ -186,6 +202,26 @@ def _dependency(entry: model.DependsOn) -> Dependency:
         return Dependency(service=entry.service, condition=Condition.COMPLETED)
     # There are no health checks yet; reading the compose file has warned of that.
     return Dependency(service=entry.service)
+
+
+def _limits(said: model.Limits) -> Limits:
+    return Limits(
+        memory=said.memory,
+        processes=said.processes or DEFAULT_LIMITS.processes,
+        open_files=said.open_files or DEFAULT_LIMITS.open_files,
+        cpus=said.cpus,
+        cpu_weight=said.cpu_weight,
+        cpu_time=said.cpu_time,
+        storage=said.storage,
+    )
+
+
+def _log_limits(said: model.Limits) -> LogLimits:
+    return LogLimits(
+        file_bytes=said.log_bytes or DEFAULT_LOG_LIMITS.file_bytes,
+        files=said.log_files or DEFAULT_LOG_LIMITS.files,
+        lines_per_second=said.log_rate,
+    )
 
 
 def _allowed(service: Service) -> tuple[str, ...]:

@@ -50,10 +50,13 @@ class CurrentContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentProject:
-    """What there is of a project. `open_ports` are by service; `volumes` are full names."""
+    """What there is of a project. `open_ports` are by service; `volumes` are full names. Services
+    that are `returning` are being restarted by the user.
+    """
 
     name: str
     network: bool = False
     volumes: frozenset[str] = frozenset()
     containers: tuple[CurrentContainer, ...] = ()
     open_ports: Mapping[str, tuple[PublishedPort, ...]] = field(default_factory=dict)
+    returning: frozenset[str] = frozenset()

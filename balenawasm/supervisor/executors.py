@@ -244,10 +244,10 @@ class Executors:
             service = self._service_or_none(container.service)
             if service is not None:
                 await tools.blocking(lambda: self._check_sources(service))
-            listeners = [
-                bound.socket.fileno() for bound in self._state.ports.get(container.service, ())
-            ]
-            tools.zygote.start(container.id, listeners)
+            fds = [bound.socket.fileno() for bound in self._state.ports.get(container.service, ())]
+            if service is not None:
+                fds += self._pipe_ends(service)
+            tools.zygote.start(container.id, fds)
             message = await answer
         except BalenaWasmError:
             container.phase = Phase.EXITED
@@ -272,6 +272,12 @@ class Executors:
         places = writable_places(mount for it in services for mount in host_mounts(home, it))
         check_sources(host_mounts(home, service), places, home.root)
         return places
+
+    def _pipe_ends(self, service: ServiceTarget) -> tuple[int, ...]:
+        try:
+            return self._state.pipes.ends_for(service)
+        except OSError as error:
+            raise StepError(f"service {service.name}: cannot make its pipe: {error}") from error
 
     async def stop(self, container: ContainerState) -> None:
         """Signal, grace period, kill; returns when its runner is gone."""

@@ -76,6 +76,17 @@ def held_back(current: CurrentProject, target: ProjectTarget | None) -> tuple[He
     return tuple(held)
 
 
+def ended_for_good(current: CurrentProject, target: ProjectTarget | None) -> frozenset[str]:
+    """Return the services of which nothing runs or will run unless the user asks for it."""
+    if target is None:
+        return frozenset(c.service for c in current.containers if c.phase in _IDLE)
+    return frozenset(
+        service.name
+        for service in target.services
+        if _is_over(_container_of(current, service)) and service.name not in current.returning
+    )
+
+
 def _would_start(container: CurrentContainer) -> bool:
     return container.wanted and container.may_start and container.phase in _IDLE
 

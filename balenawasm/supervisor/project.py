@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
 from balenawasm.supervisor.executors import Executors, StepError
-from balenawasm.supervisor.planner import Held, held_back, plan
+from balenawasm.supervisor.planner import Held, ended_for_good, held_back, plan
 from balenawasm.supervisor.project_state import ContainerState, ProjectState
 from balenawasm.supervisor.record import ProjectFiles
 from balenawasm.supervisor.restart import FIRST_DELAY, LONGEST_DELAY
@@ -113,6 +113,7 @@ class Project:
         while not self.gone:
             self._changed.clear()
             current = self.state.observe()
+            self.state.pipes.settle(self.target, ended_for_good(current, self.target))
             for step in plan(current, self.target, purge=self._purge):
                 if isinstance(step, Forget) and self._tasks:
                     # A step that is still under way may be about to write the project's files.
@@ -202,7 +203,11 @@ class Project:
                     hint=f"its services: {', '.join(self._service_names()) or 'none'}",
                 )
             if action == "restart":
-                await self._stop_now(container)
+                self.state.returning.add(service)
+                try:
+                    await self._stop_now(container)
+                finally:
+                    self.state.returning.discard(service)
             if action == "stop":
                 container.hold()
                 container.wanted = False

@@ -16,6 +16,7 @@ from balenawasm.runtime.exitrecord import KILLED, read_exit_record
 from balenawasm.supervisor.current_state import CurrentContainer, CurrentProject, Phase
 from balenawasm.supervisor.record import Address, ContainerRecord, ProjectRecord
 from balenawasm.supervisor.restart import STABLE_SECONDS, restart_delay
+from balenawasm.supervisor.service_pipes import ServicePipes
 from balenawasm.supervisor.status import PortStatus, ProjectStatus, ServiceState, ServiceStatus
 from balenawasm.supervisor.target_state import RestartPolicy
 
@@ -116,6 +117,9 @@ class ProjectState:
         self.ports: dict[str, tuple[BoundPort, ...]] = {}
         self.volumes: set[str] = set()
         self.network = False
+        self.pipes = ServicePipes()
+        self.returning: set[str] = set()
+        """Services that are being restarted, so that their pipes stay open in between."""
         self.errors: dict[str, str] = {}
         """Step subject → what went wrong with it last."""
 
@@ -196,6 +200,7 @@ class ProjectState:
             open_ports={
                 name: tuple(bound.port for bound in ports) for name, ports in self.ports.items()
             },
+            returning=frozenset(self.returning),
         )
 
     def status(self, target: ProjectTarget | None) -> ProjectStatus:
@@ -241,7 +246,8 @@ class ProjectState:
         )
 
     def close(self) -> None:
-        """Close every published port and cancel every timer."""
+        """Close every published port and every pipe, and cancel every timer."""
+        self.pipes.close()
         for container in self.containers.values():
             container.hold()
         for ports in self.ports.values():

@@ -14,7 +14,13 @@ from typing import NamedTuple
 from balenawasm.digest import Digest, parse_digest, sha256
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import jsonform
-from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits, MountKind
+from balenawasm.runtime.bundle import (
+    DEFAULT_LIMITS,
+    DEFAULT_LOG_LIMITS,
+    Limits,
+    LogLimits,
+    MountKind,
+)
 from balenawasm.runtime.home import safe_name
 from balenawasm.runtime.ports import PublishedPort  # noqa: TC001 - jsonform reads annotations
 
@@ -84,7 +90,8 @@ class ServiceTarget(NamedTuple):
     """One service. `layers` are digests of blobs in the store, lowest first.
 
     `restart_retries` limits `on-failure` only; None is no limit. `stop_grace` is in seconds.
-    `hostname` empty is the service's name.
+    `hostname` empty is the service's name. `stdin_from` and `stdout_to` name the services at the
+    other ends of pipes; what one says, the other one says too.
     """
 
     name: str
@@ -106,6 +113,9 @@ class ServiceTarget(NamedTuple):
     limits: Limits = DEFAULT_LIMITS
     labels: tuple[Label, ...] = ()
     preopens: tuple[bytes, ...] = ()
+    stdin_from: str = ""
+    stdout_to: str = ""
+    log_limits: LogLimits = DEFAULT_LOG_LIMITS
 
     @property
     def identity(self) -> Digest:
@@ -148,6 +158,7 @@ class ProjectTarget(NamedTuple):
             self._check_service(service, set(names))
         self._check_ports()
         self._check_order()
+        self._check_pipes()
         return self
 
     def _check_service(self, service: ServiceTarget, names: set[str]) -> None:
@@ -184,6 +195,16 @@ class ProjectTarget(NamedTuple):
                     raise TargetStateError(
                         f"services {holder} and {service.name} both publish port {port.host_port}"
                     )
+
+    def _check_pipes(self) -> None:
+        """Refuse pipes of which only one end is known. That they run in no circle is checked where
+        the compose file is read, which can say it better; here it would do no harm.
+        """
+        readers = {(s.stdin_from, s.name) for s in self.services if s.stdin_from}
+        writers = {(s.name, s.stdout_to) for s in self.services if s.stdout_to}
+        if broken := sorted(readers ^ writers):
+            writer, reader = broken[0]
+            raise TargetStateError(f"the pipe from service {writer} to {reader} has only one end")
 
     def _check_order(self) -> None:
         """Refuse dependencies that run in a circle: such services could never start."""

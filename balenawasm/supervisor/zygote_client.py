@@ -46,9 +46,12 @@ class ZygoteClient:
         """The zygote's process, when there is one."""
         return self._process.pid if self._process is not None else None
 
-    def start(self, container_id: str, listeners: Sequence[int]) -> None:
-        """Have a runner run the container; what becomes of it comes through `on_message`."""
-        self._ensure().send(control.Start(id=container_id), listeners)
+    def start(self, container_id: str, fds: Sequence[int]) -> None:
+        """Have a runner run the container; what becomes of it comes through `on_message`.
+
+        `fds` are its published listeners and its ends of pipes; they stay the caller's.
+        """
+        self._ensure().send(control.Start(id=container_id), fds)
 
     def kill(self, container_id: str) -> None:
         """Kill a container's runner outright."""

@@ -80,6 +80,34 @@ _ENVIRON = """(local $size i32)
   (call $write (i32.const 1) (i32.const 8192) (local.get $size))"""
 
 
+def _pour(*, lines: int = 0, pause: str = "") -> str:
+    """Write lines of eight digits, counting up, for ever or so many; a failed write is the exit
+    code. A "." on standard error tells of every 4096 lines.
+    """
+    return f"""(local $n i32) (local $v i32) (local $at i32)
+  (i32.store8 (i32.const 120) (i32.const 46))
+  (i32.store8 (i32.const 121) (i32.const 10))
+  (loop $again
+    (local.set $v (local.get $n))
+    (local.set $at (i32.const 107))
+    (loop $digits
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.rem_u (local.get $v) (i32.const 10))))
+      (local.set $v (i32.div_u (local.get $v) (i32.const 10)))
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (br_if $digits (i32.ge_u (local.get $at) (i32.const 100))))
+    (i32.store8 (i32.const 108) (i32.const 10))
+    (i32.store (i32.const 0) (i32.const 100))
+    (i32.store (i32.const 4) (i32.const 9))
+    (local.set $v (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (if (local.get $v) (then (call $proc_exit (local.get $v))))
+    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+    (if (i32.eqz (i32.rem_u (local.get $n) (i32.const 4096)))
+      (then (call $write (i32.const 2) (i32.const 120) (i32.const 2))))
+    {pause}
+    (br_if $again (i32.ne (local.get $n) (i32.const {lines}))))"""
+
+
 @functools.cache
 def guests() -> dict[str, bytes]:
     """Program name → module."""
@@ -103,6 +131,9 @@ def guests() -> dict[str, bytes]:
         "fetch": _guest(_FETCH, (200, "net/tcp/connect/serve!80")),
         "hosts": _guest(_CAT_HOSTS, (200, "etc/hosts")),
         "env": _guest(_ENVIRON),
+        "drip": _guest(_pour(pause="(call $sleep (i64.const 2000000))")),
+        "flood": _guest(_pour()),
+        "burst": _guest(_pour(lines=1000)),
         "echo": _guest(
             "(local $n i32)"
             "(i32.store (i32.const 0) (i32.const 4096)) (i32.store (i32.const 4) (i32.const 4096))"

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -11,133 +9,38 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from container_parts import write_guest_layer
+from daemon_parts import (
+    ask_port,
+    free_port,
+    processes_of,
+    project,
+    service,
+    status_of,
+    until,
+)
 
-from balenawasm.digest import sha256_file
 from balenawasm.runtime.bundle import MountKind
 from balenawasm.runtime.home import Home
 from balenawasm.runtime.ports import PublishedPort, bind_port
-from balenawasm.store.store import Store
 from balenawasm.supervisor.client import (
     SupervisorClient,
     SupervisorError,
     connect,
     ensure_running,
 )
-from balenawasm.supervisor.status import ProgressEvent, ServiceState, ServiceStatus
+from balenawasm.supervisor.status import ProgressEvent, ServiceState
 from balenawasm.supervisor.target_state import (
     Condition,
     Dependency,
-    ProjectTarget,
     RestartPolicy,
-    ServiceTarget,
     TargetMount,
     TargetVolume,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from balenawasm.digest import Digest
-
-
-@pytest.fixture(scope="module")
-def layer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("layer") / "layer"
-    write_guest_layer(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def native_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("native")
-
-
-@pytest.fixture
-def home(tmp_path: Path, layer_file: Path, native_code: Path) -> Iterator[Home]:
-    home = Home(tmp_path / "home").create()
-    # Every test's guests are the same: compile them once.
-    shutil.copytree(native_code, home.native_code, dirs_exist_ok=True)
-    Store(home.store).open()
-    blob = Store(home.store).blobs.path(sha256_file(layer_file))
-    blob.parent.mkdir(parents=True, exist_ok=True)
-    blob.hardlink_to(layer_file)
-    yield home
-    end(home)
-    shutil.copytree(home.native_code, native_code, dirs_exist_ok=True)
-
-
-@pytest.fixture
-def layer(layer_file: Path) -> Digest:
-    return sha256_file(layer_file)
-
-
-@pytest.fixture
-def client(home: Home) -> SupervisorClient:
-    return ensure_running(home)
-
-
-def end(home: Home) -> None:
-    """Stop the supervisor, if one runs, and check that nothing of it is left."""
-    with contextlib.suppress(SupervisorError):
-        client = connect(home)
-        if client is not None:
-            os.kill(client.ping().pid, signal.SIGTERM)
-    with home.supervisor_lock.open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    assert processes_of(home) == []
-    assert not home.supervisor_socket.exists()
-
-
-def processes_of(home: Home) -> list[str]:
-    found = []
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-            if str(home.root).encode() in words:
-                found.append(entry)
-    return found
-
-
-def service(name: str, layer: Digest, *argv: bytes, **more: object) -> ServiceTarget:
-    return ServiceTarget(
-        name=name,
-        image=f"{name}:latest",
-        image_digest=layer,
-        layers=(layer,),
-        argv=argv or (name.encode(),),
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def project(*services: ServiceTarget, volumes: tuple[TargetVolume, ...] = ()) -> ProjectTarget:
-    return ProjectTarget(name="shop", services=services, volumes=volumes)
-
-
-def status_of(client: SupervisorClient, name: str) -> ServiceStatus:
-    return next(s for s in client.project("shop").services if s.name == name)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def ask_port(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
-        return sock.recv(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
-    assert isinstance(number, int)
-    return number
 
 
 def test_up_and_down(home: Home, client: SupervisorClient, layer: Digest) -> None:
