@@ -138,6 +138,14 @@ class Placeholder(Node):
         """See Node.symlink."""
         return self.come_true().symlink(name, target)
 
+    def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
+        """See Node.mksocket."""
+        return self.come_true().mksocket(name, mode)
+
+    def mkfifo(self, name: bytes, mode: int = 0o644) -> Node:
+        """See Node.mkfifo."""
+        return self.come_true().mkfifo(name, mode)
+
     def link(self, name: bytes, node: Node) -> None:
         """See Node.link."""
         self.come_true().link(name, node)

@@ -128,6 +128,8 @@ class Node:
     """
 
     filetype: Filetype = Filetype.REGULAR_FILE
+    shares_sockets: bool = False
+    """For a socket: `dev` and `ino` are the host's, and other containers may know the node too."""
 
     def stat(self) -> Stat:
         """The node's attributes.
@@ -196,6 +198,14 @@ class Node:
 
     def symlink(self, name: bytes, target: bytes) -> Node:
         """Make a symbolic link; EEXIST when the name is taken."""
+        raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)
+
+    def mkfifo(self, name: bytes, mode: int = 0o644) -> Node:
+        """Make a named pipe; EEXIST when the name is taken."""
+        raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)
+
+    def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
+        """Make the node that a Unix socket is named by; EEXIST when the name is taken."""
         raise GuestError(Errno.ENOTDIR if self.filetype != Filetype.DIRECTORY else Errno.EROFS)
 
     def link(self, name: bytes, node: Node) -> None:

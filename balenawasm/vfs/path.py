@@ -386,6 +386,18 @@ class Namespace:
             self._report_existing(caller, parent, error)
             raise
 
+    def make_fifo(
+        self, caller: Caller, start: Location, path: bytes, *, mode: int, beneath: bool = False
+    ) -> None:
+        """Do as mkfifo(3) does."""
+        parent = self.resolve_parent(caller, start, path, beneath=beneath)
+        self._check_free(caller, parent)
+        try:
+            parent.location.node.mkfifo(parent.name, mode)
+        except GuestError as error:
+            self._report_existing(caller, parent, error)
+            raise
+
     def link(
         self,
         caller: Caller,

@@ -3,8 +3,8 @@ upper directory.
 
 A guest's path never reaches the host: every step is one system call on one name relative to a
 directory fd, and never follows a link. Links are nodes; the namespace resolves their targets in the
-guest's tree. FIFOs, sockets and devices are seen but cannot be opened (EACCES), except a device
-that was granted as the one file.
+guest's tree. Sockets and devices are seen but cannot be opened (EACCES), except a device that was
+granted as the one file.
 
 A directory node holds an O_PATH fd, so it stays the same directory whatever the host renames. Other
 nodes are a directory and a name, looked at anew each time: the host may change them, and every open
@@ -93,6 +93,10 @@ class HostDirectory:
             return HostFile(self, folder, name)
         if kind == stat_mode.S_IFLNK:
             return HostLink(self, folder, name)
+        if kind == stat_mode.S_IFSOCK:
+            return HostSocket(self, folder, name, Filetype.SOCKET_STREAM)
+        if kind == stat_mode.S_IFIFO:
+            return HostFifo(self, folder, name, Filetype.UNKNOWN)
         return HostName(self, folder, name, FILETYPE_OF_MODE.get(kind, Filetype.UNKNOWN))
 
     def _folder(self, folder: HostFolder, name: bytes, status: os.stat_result) -> HostFolder:
@@ -185,6 +189,30 @@ class HostLink(HostName):
         """See Node.readlink."""
         with host_errors:
             return os.readlink(self.name, dir_fd=self.folder.fd)
+
+
+class HostSocket(HostName):
+    """A Unix socket: a mere name (`kernel.local_names`)."""
+
+    shares_sockets = True
+
+    def open(self, caller: Caller, flags: OpenFlags) -> Description:
+        """ENXIO: sockets are connected to, not opened."""
+        raise GuestError(Errno.ENXIO)
+
+
+class HostFifo(HostName):
+    """A named pipe."""
+
+    def open(self, caller: Caller, flags: OpenFlags) -> Description:
+        """See fifo.open_fifo."""
+        from balenawasm.vfs.filesystems import fifo  # noqa: PLC0415 - seldom used
+
+        path_fd = fifo.path_fd_of(self.name, self.folder.fd)
+        try:
+            return fifo.open_fifo(self, caller, flags, path_fd)
+        finally:
+            os.close(path_fd)
 
 
 class HostFile(HostName):
@@ -347,6 +375,20 @@ class HostFolder(Node):
         with host_errors:
             os.symlink(target, name, dir_fd=self.fd)
         return HostLink(self.fs, self, name)
+
+    def mkfifo(self, name: bytes, mode: int = 0o644) -> Node:
+        """See Node.mkfifo; the host's errno where its file system has none."""
+        self._check_free(name)
+        with host_errors:
+            os.mkfifo(name, mode, dir_fd=self.fd)
+        return HostFifo(self.fs, self, name, Filetype.UNKNOWN)
+
+    def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
+        """See Node.mksocket: nobody listens behind the node, so the host cannot connect to it."""
+        self._check_free(name)
+        with host_errors:
+            os.mknod(name, stat_mode.S_IFSOCK | mode, dir_fd=self.fd)
+        return HostSocket(self.fs, self, name, Filetype.SOCKET_STREAM)
 
     def link(self, name: bytes, node: Node) -> None:
         """See Node.link."""

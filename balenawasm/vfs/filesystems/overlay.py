@@ -194,6 +194,20 @@ class OverlayDirectory(Node):
             self.folder().symlink(name, target)
             return self._add_file(name, Filetype.SYMBOLIC_LINK)
 
+    def mkfifo(self, name: bytes, mode: int = 0o644) -> Node:
+        """See Node.mkfifo; EINVAL for a name like a marker's."""
+        with self.fs.lock:
+            self._prepare_new(name)
+            self.folder().mkfifo(name, host_mode(mode, 0o600))
+            return self._add_file(name, Filetype.UNKNOWN)
+
+    def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
+        """See Node.mksocket; EINVAL for a name like a marker's."""
+        with self.fs.lock:
+            self._prepare_new(name)
+            self.folder().mksocket(name, mode)
+            return self._add_file(name, Filetype.SOCKET_STREAM)
+
     def mkdir(self, name: bytes, mode: int = 0o755) -> Node:
         """See Node.mkdir; EINVAL for a name like a marker's."""
         with self.fs.lock:

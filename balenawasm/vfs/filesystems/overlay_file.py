@@ -52,6 +52,8 @@ class OverlayFile(Node):
 
     def open(self, caller: Caller, flags: OpenFlags) -> Description:
         """See Node.open; copies up for writing."""
+        if self.filetype is Filetype.UNKNOWN:
+            return self._open_fifo(caller, flags)
         lower = self.lower
         if lower is not None and not self.in_upper and not flags.write and not flags.truncate:
             description = lower.open(caller, flags)
@@ -62,6 +64,17 @@ class OverlayFile(Node):
                 self._check_regular()
                 self.copy_up(data=not flags.truncate)
             return self._open_upper(caller, flags)
+
+    def _open_fifo(self, caller: Caller, flags: OpenFlags) -> Description:
+        """Open a named pipe, which may have to wait, so without the lock; EACCES for a layer's."""
+        with self.fs.lock:
+            if not self.in_upper:
+                raise GuestError(Errno.EACCES)
+            folder, name = self.place()
+            pipe = folder.child(name)
+        description = pipe.open(caller, flags)
+        description.node = self
+        return description
 
     def _open_upper(self, caller: Caller, flags: OpenFlags) -> Description:
         folder, name = self.place()

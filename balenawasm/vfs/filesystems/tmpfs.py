@@ -363,6 +363,22 @@ class TmpfsDirectory(TmpfsNode):
             self._check_free(name)
             return self._add(name, TmpfsLink(self.fs, target))
 
+    def mkfifo(self, name: bytes, mode: int = 0o644) -> Node:
+        """See Node.mkfifo; ENOSPC."""
+        from balenawasm.vfs.filesystems.tmpfs_fifo import TmpfsFifo  # noqa: PLC0415 - seldom used
+
+        with self.fs.lock:
+            self._check_free(name)
+            return self._add(name, TmpfsFifo(self.fs, mode))
+
+    def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
+        """See Node.mksocket; ENOSPC."""
+        from balenawasm.vfs.filesystems.tmpfs_fifo import TmpfsSocket  # noqa: PLC0415 - as above
+
+        with self.fs.lock:
+            self._check_free(name)
+            return self._add(name, TmpfsSocket(self.fs, mode, NODE_COST))
+
     def link(self, name: bytes, node: Node) -> None:
         """See Node.link."""
         if not isinstance(node, TmpfsNode) or node.fs is not self.fs:

@@ -107,22 +107,36 @@ def test_a_file_that_becomes_a_link_or_worse_is_not_opened(inside) -> None:
 
 
 def test_odd_files_are_seen_but_not_opened(inside, monkeypatch) -> None:
-    os.mkfifo(inside / "fifo")
     monkeypatch.chdir(inside)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("sock")
     root = HostDirectory(inside).root
-    for name in (b"fifo", b"sock"):
-        with refused(Errno.EACCES):
-            open_path(root, name)
-        with refused(Errno.EACCES):
-            open_path(root, name, BOTH)
+    with refused(Errno.ENXIO):
+        open_path(root, b"sock")
+    with refused(Errno.ENXIO):
+        open_path(root, b"sock", BOTH)
     kinds = {entry.name: entry.filetype for entry in root.entries(NOBODY)}
-    assert kinds == {b"fifo": Filetype.UNKNOWN, b"sock": Filetype.SOCKET_STREAM}
+    assert kinds == {b"sock": Filetype.SOCKET_STREAM}
     assert root.lookup(NOBODY, b"sock").stat().filetype is Filetype.SOCKET_STREAM
-    root.rename(b"fifo", root, b"moved")
+    root.rename(b"sock", root, b"moved")
     root.unlink(b"moved")
-    root.unlink(b"sock")
+
+
+def test_a_named_pipe_that_becomes_something_else_is_not_opened(inside) -> None:
+    root = HostDirectory(inside).root
+    node = root.mkfifo(b"p")
+    kinds = {entry.name: entry.filetype for entry in root.entries(NOBODY)}
+    assert kinds == {b"p": Filetype.UNKNOWN}
+    (inside / "p").unlink()
+    (inside / "p").symlink_to("../secret")
+    with refused(Errno.EACCES):
+        node.open(NOBODY, BOTH)
+    (inside / "p").unlink()
+    (inside / "p").write_bytes(b"file")
+    with refused(Errno.EACCES):
+        node.open(NOBODY, BOTH)
+    with refused(Errno.EROFS):
+        HostDirectory(inside, read_only=True).root.mkfifo(b"q")
 
 
 def test_devices_are_not_opened() -> None:
