@@ -1,10 +1,10 @@
 """The network stack of one container: its addresses, ports, name lookup, and the way to every
 destination.
 
-Three places a connection can go: the container itself (loopback), the project's network (other
-containers), outside. The first two are Unix sockets (`network_unix`), the third is a host TCP
-socket that the policy must grant. See docs/guest-files.md for what guests see. TCP over IPv4 so
-far; UDP will be a second `PortTable` and another socket description beside `TcpSocket`.
+Three places that traffic can go: the container itself (loopback), the project's network (other
+containers), outside. The first two are Unix sockets (`network_unix`), the third are host sockets
+that the policy must grant. See docs/guest-files.md for what guests see. IPv6 exists on the loopback
+(`::1`) and outside; the project's network is IPv4.
 
 Lock order: a socket's lock, then the stack's. Neither is held while a guest waits.
 """
@@ -17,43 +17,65 @@ import os
 import socket
 import threading
 import weakref
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from balenawasm.kernel.network_hosts import HostsFile
-from balenawasm.kernel.network_listener import Listener
-from balenawasm.kernel.network_policy import OutboundPolicy
+from balenawasm.kernel.network_listener import Entrance, Listener
+from balenawasm.kernel.network_names import NetworkNames
+from balenawasm.kernel.network_policy import TCP, UDP, OutboundPolicy
 from balenawasm.kernel.network_ports import PortTable, Reservation
 from balenawasm.kernel.network_resolver import OutsideResolver
-from balenawasm.kernel.network_unix import SocketDirectory, UnixListener
+from balenawasm.kernel.network_unix import SocketDirectory
 from balenawasm.kernel.socket import TcpSocket
 from balenawasm.record import NamedTuple
-from balenawasm.vfs.endpoint import ANY, LONGEST_NAME, LOOPBACK, Endpoint, is_loopback, numeric
+from balenawasm.vfs.endpoint import (
+    ANY,
+    ANY6,
+    LOOPBACK,
+    LOOPBACK6,
+    Endpoint,
+    is_inet6,
+    is_loopback,
+)
+from balenawasm.vfs.socket import INET, STREAM
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from balenawasm.kernel.local_names import LocalNames
+    from balenawasm.kernel.passing import PassedFiles
+    from balenawasm.kernel.socket_base import BaseSocket
+    from balenawasm.kernel.socket_local import LocalSocket
+    from balenawasm.kernel.socket_udp import UdpSocket
     from balenawasm.vfs.node import Caller
-
-MOST_REMEMBERED: Final = 1024
-"""Outside addresses whose names are remembered, and denied destinations that were logged."""
-
-MOST_NAMES: Final = 256
-"""Names remembered of one outside address."""
+    from balenawasm.vfs.path import Namespace
 
 
 class Route(NamedTuple):
-    """How to reach a destination: `directory` is None outside; `source` is our address there."""
+    """How to reach a destination: `directory` is None outside; `source` is our address there;
+    `local` says that it is this container.
+    """
 
     destination: Endpoint
     source: str
     directory: SocketDirectory | None
+    local: bool = False
+
+
+class DoorPlace(NamedTuple):
+    """Where a bound socket is reachable inside: a directory and the address there."""
+
+    directory: SocketDirectory
+    host: str
 
 
 class NetworkStack:
     """One container's network. Close it after its last guest has ended."""
+
+    namespace: Namespace | None = None
+    """The container's file tree, for the names of Unix sockets; set before the first process."""
 
     def __init__(
         self,
@@ -63,6 +85,7 @@ class NetworkStack:
         address: str | None = None,
         network_directory: Path | None = None,
         published: Mapping[int, Sequence[int]] | None = None,
+        published_udp: Mapping[int, Sequence[int]] | None = None,
         hosts: Path | None = None,
         policy: OutboundPolicy | None = None,
         log: Callable[[str], None] = lambda line: None,
@@ -71,17 +94,22 @@ class NetworkStack:
         """Join the network at `network_directory` with the virtual `address`, or have a loopback
         only.
 
-        `published` maps a container port to host listening sockets, which stay the caller's;
-        `hosts` is a hosts(5) file; `log` takes one line for the user. Both directories are made
-        when missing.
+        `published` maps a container port to host listening sockets, `published_udp` to bound
+        datagram sockets, which stay the caller's; `hosts` is a hosts(5) file; `log` takes one line
+        for the user. Both directories are made when missing.
         """
         self.hostname = hostname
         self.address = address
-        self._hosts = HostsFile(hosts)
-        self._policy = policy or OutboundPolicy()
-        self._log = log
-        self._resolver = resolver or OutsideResolver()
+        self.names = NetworkNames(
+            hostname=hostname,
+            address=address,
+            hosts=HostsFile(hosts),
+            policy=policy or OutboundPolicy(),
+            resolver=resolver or OutsideResolver(),
+            log=log,
+        )
         self._published = {port: tuple(fds) for port, fds in (published or {}).items()}
+        self._published_udp = {port: tuple(fds) for port, fds in (published_udp or {}).items()}
         self._loopback = SocketDirectory(loopback_directory)
         self._network: SocketDirectory | None = None
         self._prefix = ""
@@ -90,75 +118,139 @@ class NetworkStack:
             self._network.join(address)
             self._prefix = address.rpartition(".")[0] + "."
         self._lock = threading.Lock()
-        self._ports = PortTable()
+        self._ports = {TCP: PortTable(), UDP: PortTable()}
         self._inodes = itertools.count(1)
-        self._sockets: weakref.WeakValueDictionary[int, TcpSocket] = weakref.WeakValueDictionary()
-        self._names_of_outside: OrderedDict[str, set[str]] = OrderedDict()
-        self._denied: set[str] = set()
+        self._sockets: weakref.WeakValueDictionary[int, BaseSocket] = weakref.WeakValueDictionary()
+        self._local_names: LocalNames | None = None
+        self._passed_files: PassedFiles | None = None
 
     def close(self) -> None:
         """Close every socket that is left, with an fd or without; give back the directories."""
         for left in list(self._sockets.values()):
             left.close()
+        if self._passed_files is not None:
+            self._passed_files.close()
         self._loopback.close()
         if self._network is not None:
             self._network.close()
 
+    @property
+    def gateway(self) -> str:
+        """Who peers outside seem to be whose address has another family."""
+        return (self._prefix or "127.0.0.") + "1"
+
     # Sockets.
 
-    def new_socket(self, flags: int = 0) -> TcpSocket:
+    def new_socket(self, flags: int = 0, family: str = INET) -> TcpSocket:
         """A fresh, unbound TCP socket; `flags` are WASI fdflags."""
-        return self._register(TcpSocket(self, next(self._inodes), flags))
+        new = TcpSocket(self, next(self._inodes), flags, family)
+        self._sockets[new.inode] = new
+        return new
+
+    def new_udp(self, flags: int = 0, family: str = INET) -> UdpSocket:
+        """A fresh, unbound UDP socket."""
+        from balenawasm.kernel.socket_udp import (  # noqa: PLC0415 - most programs have none
+            UdpSocket,
+        )
+
+        new = UdpSocket(self, next(self._inodes), flags, family)
+        self._sockets[new.inode] = new
+        return new
+
+    def new_local(self, kind: str = STREAM, flags: int = 0) -> LocalSocket:
+        """A fresh Unix socket; EPROTONOSUPPORT for an unknown kind."""
+        from balenawasm.kernel.socket_local import (  # noqa: PLC0415 - most programs have none
+            make_local_socket,
+        )
+
+        new = make_local_socket(self, next(self._inodes), kind, flags)
+        self._sockets[new.inode] = new
+        return new
 
     def adopt(
-        self, host_socket: socket.socket, local: Endpoint, remote: Endpoint, flags: int = 0
+        self,
+        host_socket: socket.socket,
+        local: Endpoint,
+        remote: Endpoint,
+        flags: int = 0,
+        family: str = INET,
     ) -> TcpSocket:
         """A connected socket over a non-blocking host socket, which it owns from now on."""
-        connected = TcpSocket(self, next(self._inodes), flags)
+        connected = self.new_socket(flags, family)
         connected.become_connected(host_socket, local, remote)
-        return self._register(connected)
+        return connected
 
     def new_pair(self, flags: int = 0) -> tuple[TcpSocket, TcpSocket]:
-        """Two sockets connected to each other, as socketpair(2) makes them."""
-        try:
-            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        except OSError as error:
-            raise GuestError(from_oserror(error)) from None
-        first, second = ends
-        for end in ends:
-            end.setblocking(False)
+        """Two TCP sockets connected to each other; socketpair(2) is `new_local_pair`."""
+        first, second = host_pair(socket.SOCK_STREAM)
         nowhere = Endpoint(LOOPBACK, 0)
         return self.adopt(first, nowhere, nowhere, flags), self.adopt(
             second, nowhere, nowhere, flags
         )
 
-    def find(self, inode: int) -> TcpSocket | None:
+    def new_local_pair(self, kind: str = STREAM, flags: int = 0) -> tuple[LocalSocket, LocalSocket]:
+        """Two Unix sockets connected to each other, as socketpair(2) makes them."""
+        from balenawasm.kernel.socket_local import HOST_TYPES  # noqa: PLC0415 - as above
+
+        first, second = self.new_local(kind, flags), self.new_local(kind, flags)
+        ends = host_pair(HOST_TYPES[kind])
+        first.pair_with(ends[0], second)
+        second.pair_with(ends[1], first)
+        return first, second
+
+    def find(self, inode: int) -> BaseSocket | None:
         """The open socket with this inode number."""
         return self._sockets.get(inode)
 
-    def _register(self, new: TcpSocket) -> TcpSocket:
-        self._sockets[new.inode] = new
-        return new
+    @property
+    def local_names(self) -> LocalNames:
+        """What the names of the container's Unix sockets stand for."""
+        with self._lock:
+            if self._local_names is None:
+                from balenawasm.kernel.local_names import LocalNames  # noqa: PLC0415 - as above
 
-    # Ports and listeners.
+                self._local_names = LocalNames(self._loopback, self._network)
+            return self._local_names
 
-    def reserve(self, endpoint: Endpoint, *, reuse: bool) -> Reservation:
+    @property
+    def passed_files(self) -> PassedFiles:
+        """Open files on their way through Unix sockets."""
+        with self._lock:
+            if self._passed_files is None:
+                from balenawasm.kernel.passing import PassedFiles  # noqa: PLC0415 - as above
+
+                self._passed_files = PassedFiles()
+            return self._passed_files
+
+    # Ports and doors.
+
+    def reserve(
+        self,
+        endpoint: Endpoint,
+        *,
+        reuse: bool,
+        share: bool = False,
+        only_inet6: bool = False,
+        protocol: str = TCP,
+    ) -> Reservation:
         """Claim a local endpoint: EADDRNOTAVAIL when not ours, EADDRINUSE when taken."""
         host = endpoint.host
-        if host not in (ANY, self.address) and not is_loopback(host):
+        if host not in (ANY, ANY6, self.address) and not is_loopback(host):
             raise GuestError(Errno.EADDRNOTAVAIL)
         with self._lock:
-            return self._ports.reserve(endpoint, reuse=reuse)
+            return self._ports[protocol].reserve(
+                endpoint, reuse=reuse, share=share, only_inet6=only_inet6
+            )
 
-    def release(self, reservation: Reservation) -> None:
+    def release(self, reservation: Reservation, protocol: str = TCP) -> None:
         """Give a claim back."""
         with self._lock:
-            self._ports.release(reservation)
+            self._ports[protocol].release(reservation)
 
     def listen(self, reservation: Reservation) -> Listener:
         """Open every door that the bound endpoint has; EADDRINUSE."""
         with self._lock:
-            self._ports.start_listening(reservation)
+            self._ports[TCP].start_listening(reservation)
             try:
                 return self._open_listener(reservation)
             except BaseException:
@@ -167,60 +259,90 @@ class NetworkStack:
 
     def _open_listener(self, reservation: Reservation) -> Listener:
         host, port = reservation.endpoint
-        inside: list[tuple[UnixListener, Endpoint]] = []
-        outside: list[tuple[socket.socket, Endpoint]] = []
+        entrances: list[Entrance] = []
+        leaves: list[Callable[[], None]] = []
         with contextlib.ExitStack() as undo:
-            for directory, at in self._doors(host):
+            for directory, at in self.door_places(reservation):
                 local = Endpoint(at, port)
-                listener = directory.listen(local)
-                undo.callback(listener.socket.close)
-                undo.callback(listener.close)
-                inside.append((listener, local))
-            if not is_loopback(host):
-                local = Endpoint(self.address or LOOPBACK, port)
-                for fd in self._published.get(port, ()):
-                    shared = socket.socket(fileno=os.dup(fd))
-                    undo.callback(shared.close)
-                    shared.setblocking(False)
-                    outside.append((shared, local))
+                host_socket, leave = directory.open(local)
+                undo.callback(leave)
+                undo.callback(host_socket.close)
+                entrances.append(Entrance(host_socket, local))
+                leaves.append(leave)
+            for shared in self.published_sockets(reservation, TCP):
+                undo.callback(shared.close)
+                entrances.append(Entrance(shared, Endpoint(self.address or LOOPBACK, port)))
             opened = Listener(
-                inside,
-                outside,
-                gateway=(self._prefix or "127.0.0.") + "1",
-                on_close=lambda: self._stopped(reservation),
+                entrances,
+                gateway="" if is_inet6(host) else self.gateway,
+                on_stop=lambda: self._stopped(reservation, leaves),
             )
             undo.pop_all()
         return opened
 
-    def _doors(self, host: str) -> list[tuple[SocketDirectory, str]]:
-        doors = []
-        if host == ANY or is_loopback(host):
-            doors.append((self._loopback, LOOPBACK))
-        if self._network is not None and self.address is not None and not is_loopback(host):
-            doors.append((self._network, self.address))
-        return doors or [(self._loopback, LOOPBACK)]
+    def door_places(self, reservation: Reservation) -> list[DoorPlace]:
+        """Where inside a bound socket is reachable."""
+        places = reservation.places
+        doors = [
+            DoorPlace(self._loopback, host) for host in (LOOPBACK, LOOPBACK6) if host in places
+        ]
+        if self._network is not None and self.address is not None and "network" in places:
+            doors.append(DoorPlace(self._network, self.address))
+        return doors or [DoorPlace(self._loopback, LOOPBACK)]
 
-    def _stopped(self, reservation: Reservation) -> None:
+    def published_sockets(self, reservation: Reservation, protocol: str) -> list[socket.socket]:
+        """Host sockets of the port if it is published, for the caller to close; OSError."""
+        table = self._published if protocol == TCP else self._published_udp
+        if "network" not in reservation.places:
+            return []
+        opened: list[socket.socket] = []
+        for fd in table.get(reservation.endpoint.port, ()):
+            try:
+                shared = socket.socket(fileno=os.dup(fd))
+            except OSError:
+                for one in opened:
+                    one.close()
+                raise
+            shared.setblocking(False)
+            opened.append(shared)
+        return opened
+
+    def _stopped(self, reservation: Reservation, leaves: Sequence[Callable[[], None]]) -> None:
         with self._lock:
             reservation.listening = False
+            for leave in leaves:
+                leave()
+
+    def open_datagrams(
+        self, directory: SocketDirectory, endpoint: Endpoint
+    ) -> tuple[socket.socket, Callable[[], None]]:
+        """Open a UDP socket's door in a directory; the second is to be called when it closes."""
+        with self._lock:
+            host_socket, leave = directory.open(endpoint, UDP)
+
+        def leave_locked() -> None:
+            with self._lock:
+                leave()
+
+        return host_socket, leave_locked
 
     # Destinations.
 
-    def route(self, destination: Endpoint) -> Route:
-        """The way to a destination: EACCES when it is outside and not granted."""
+    def route(self, destination: Endpoint, protocol: str = TCP, *, checked: bool = True) -> Route:
+        """The way to a destination: EACCES when it is outside and not granted (if `checked`)."""
         host, port = destination
+        if host in (ANY6, LOOPBACK6):
+            return Route(Endpoint(LOOPBACK6, port), LOOPBACK6, self._loopback, local=True)
         if host == ANY or is_loopback(host):
-            return Route(Endpoint(LOOPBACK, port), LOOPBACK, self._loopback)
+            return Route(Endpoint(LOOPBACK, port), LOOPBACK, self._loopback, local=True)
         if self._inside(host):
             if self._network is None or self.address is None:  # our own address, nothing else
-                return Route(Endpoint(LOOPBACK, port), host, self._loopback)
-            return Route(destination, self.address, self._network)
-        with self._lock:
-            names = self._names_of_outside.get(host, set()) | {host}
-        if not self._policy.allows(names, port):
-            self._deny(names - {host} or names, port)
-            raise GuestError(Errno.EACCES)
-        return Route(destination, self.address or LOOPBACK, None)
+                return Route(Endpoint(LOOPBACK, port), host, self._loopback, local=True)
+            local = host == self.address
+            return Route(destination, self.address, self._network, local=local)
+        if checked:
+            self.names.check_outside(host, port, protocol)
+        return Route(destination, LOOPBACK6 if is_inet6(host) else self.address or LOOPBACK, None)
 
     def _inside(self, host: str) -> bool:
         if host == self.address:
@@ -228,68 +350,28 @@ class NetworkStack:
         return self._network is not None and (
             host.startswith(self._prefix)
             or self._network.has(host)
-            or bool(self._hosts.names(host))
-        )
-
-    def _deny(self, names: set[str], port: int | None) -> None:
-        destination = f"{min(names)}:{port or 'PORT'}"
-        with self._lock:
-            if destination in self._denied or len(self._denied) >= MOST_REMEMBERED:
-                return
-            self._denied.add(destination)
-        what = "connection to" if port else "lookup of"
-        name = destination if port else min(names)
-        self._log(
-            f"{what} {name} denied: outside the network; to allow it, "
-            f'grant x-balenawasm: allow: ["tcp://{destination}"]'
+            or bool(self.names.hosts.names(host))
         )
 
     # Names.
 
-    def lookup(self, caller: Caller, name: str) -> list[str]:
+    def lookup(self, caller: Caller, name: str, family: str = INET) -> list[str]:
         """The addresses of a host name or numeric address: ENOENT for none, EAGAIN for a temporary
         failure.
         """
-        address = numeric(name)
-        if address is not None:
-            return [address]
-        name = name.lower().removesuffix(".")
-        # What is printed nowhere must not reach the log either: a guest chooses the name.
-        if not name or len(name) > LONGEST_NAME or not name.isprintable() or " " in name:
-            raise GuestError(Errno.ENOENT)
-        if name == "localhost" or name.endswith(".localhost"):
-            return [LOOPBACK]
-        inside = self._hosts.addresses(name)
-        if inside:
-            return list(inside)
-        if name == self.hostname.lower():
-            return [self.address or LOOPBACK]
-        if not self._policy.may_look_up(name):
-            # A single word is a service's name, most likely a misspelt one: no grant would help.
-            if "." in name:
-                self._deny({name}, None)
-            raise GuestError(Errno.ENOENT)
-        addresses = self._resolver.addresses(caller, name)
-        self._remember(name, addresses)
-        return addresses
+        return self.names.lookup(caller, name, family)
 
     def names_of(self, address: str) -> list[str]:
         """The names of an address inside; ENOENT when it has none."""
-        found = list(self._hosts.names(address))
-        if is_loopback(address):
-            found.insert(0, "localhost")
-        elif address == self.address and not found:
-            found.append(self.hostname)
-        if not found:
-            raise GuestError(Errno.ENOENT)
-        return found
+        return self.names.names_of(address)
 
-    def _remember(self, name: str, addresses: Sequence[str]) -> None:
-        with self._lock:
-            for address in addresses:
-                names = self._names_of_outside.setdefault(address, set())
-                if len(names) < MOST_NAMES:
-                    names.add(name)
-                self._names_of_outside.move_to_end(address)
-            while len(self._names_of_outside) > MOST_REMEMBERED:
-                self._names_of_outside.popitem(last=False)
+
+def host_pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """Two connected, non-blocking Unix sockets of the host."""
+    try:
+        ends = socket.socketpair(socket.AF_UNIX, kind)
+    except OSError as error:
+        raise GuestError(from_oserror(error)) from None
+    for end in ends:
+        end.setblocking(False)
+    return ends

@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from balenawasm.vfs.endpoint import numeric
-from balenawasm.wasi.errno import GuestError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,10 +57,7 @@ def _parse(text: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     names: dict[str, list[str]] = {}
     for line in text.splitlines():
         words = line.partition("#")[0].split()
-        try:
-            address = numeric(words[0]) if words else None
-        except GuestError:  # IPv6, for later
-            continue
+        address = numeric(words[0]) if words else None
         if address is None:
             continue
         for name in words[1:]:

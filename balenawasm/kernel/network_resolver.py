@@ -13,6 +13,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Final
 
+from balenawasm.vfs.socket import INET, INET6
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 MOST_AT_ONCE: Final = 8
 
 
-def system_addresses(name: str) -> list[str]:
-    """The IPv4 addresses of `name` as the host finds them; socket.gaierror."""
-    found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+_FAMILIES: Final = {INET: socket.AF_INET, INET6: socket.AF_INET6}
+
+
+def system_addresses(name: str, family: str = INET) -> list[str]:
+    """The addresses of `name` as the host finds them; socket.gaierror."""
+    wanted = _FAMILIES.get(family, socket.AF_UNSPEC)
+    found = socket.getaddrinfo(name, None, wanted, socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
@@ -49,11 +54,11 @@ class _Lookup:
 class OutsideResolver:
     """Looks names up for guests. `look_up` is replaceable for tests and for other resolvers."""
 
-    def __init__(self, look_up: Callable[[str], list[str]] = system_addresses) -> None:
+    def __init__(self, look_up: Callable[[str, str], list[str]] = system_addresses) -> None:
         self._look_up = look_up
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
-    def addresses(self, caller: Caller, name: str) -> list[str]:
+    def addresses(self, caller: Caller, name: str, family: str = INET) -> list[str]:
         """Wait for the addresses of `name`: ENOENT when there are none, EAGAIN when busy or
         unreachable.
         """
@@ -66,7 +71,7 @@ class OutsideResolver:
             raise GuestError(from_oserror(error)) from None
         try:
             threading.Thread(
-                target=self._run, args=(lookup, name), name="name lookup", daemon=True
+                target=self._run, args=(lookup, name, family), name="name lookup", daemon=True
             ).start()
         except RuntimeError:  # no more threads
             self._free.release()
@@ -82,9 +87,9 @@ class OutsideResolver:
             raise GuestError(answer)
         return answer
 
-    def _run(self, lookup: _Lookup, name: str) -> None:
+    def _run(self, lookup: _Lookup, name: str, family: str) -> None:
         try:
-            lookup.answer = self._look_up(name) or Errno.ENOENT
+            lookup.answer = self._look_up(name, family) or Errno.ENOENT
         except socket.gaierror as error:
             temporary = error.errno in (socket.EAI_AGAIN, socket.EAI_SYSTEM)
             lookup.answer = Errno.EAGAIN if temporary else Errno.ENOENT

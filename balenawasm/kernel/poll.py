@@ -37,7 +37,10 @@ def poll(caller: Caller, interests: Sequence[Interest], timeout_ns: int | None) 
     The answer has one mask for each interest: 0, or the events that are ready, with HANGUP and
     POLLERR as the host says.
     """
-    answers = [0 if i.description.host_fd >= 0 else i.events for i in interests]
+    answers = [
+        i.events & i.description.at_once if i.description.host_fd >= 0 else i.events
+        for i in interests
+    ]
     fds = [(i.description.host_fd, i.events) for i in interests if i.description.host_fd >= 0]
     if any(answers):
         timeout_ns = 0
@@ -46,5 +49,5 @@ def poll(caller: Caller, interests: Sequence[Interest], timeout_ns: int | None) 
     ready = dict(caller.wait(fds, timeout_ns))
     for index, (description, events) in enumerate(interests):
         if description.host_fd in ready:
-            answers[index] = ready[description.host_fd] & (events | _ANYTHING_WRONG)
+            answers[index] |= ready[description.host_fd] & (events | _ANYTHING_WRONG)
     return answers

@@ -14,6 +14,7 @@ import struct
 from typing import Final
 
 from balenawasm.record import NamedTuple
+from balenawasm.vfs.socket import INET6, STREAM, UNIX
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 
 _LARGEST: Final = (1 << 31) - 1
@@ -23,7 +24,7 @@ class Option(NamedTuple):
     """One option: where the host has it, its value before anybody sets it, and the largest value
     taken.
 
-    `kept_only` options change what this kernel does, not the host socket.
+    `kept_only` options change what this kernel does, or nothing, not the host socket.
     """
 
     level: int
@@ -33,40 +34,83 @@ class Option(NamedTuple):
     kept_only: bool = False
 
 
+_SOCKET: Final = socket.SOL_SOCKET
+_TCP: Final = socket.IPPROTO_TCP
 OPTIONS: Final[dict[str, Option]] = {
-    "SO_REUSEADDR": Option(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0, kept_only=True),
-    "SO_KEEPALIVE": Option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0),
-    "SO_BROADCAST": Option(socket.SOL_SOCKET, socket.SO_BROADCAST, 0, kept_only=True),
-    "SO_OOBINLINE": Option(socket.SOL_SOCKET, socket.SO_OOBINLINE, 0, kept_only=True),
-    "SO_SNDBUF": Option(socket.SOL_SOCKET, socket.SO_SNDBUF, 212992, _LARGEST),
-    "SO_RCVBUF": Option(socket.SOL_SOCKET, socket.SO_RCVBUF, 212992, _LARGEST),
-    "TCP_NODELAY": Option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    "TCP_KEEPIDLE": Option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 7200, 32767),
-    "TCP_KEEPINTVL": Option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 75, 32767),
-    "TCP_KEEPCNT": Option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 9, 127),
+    "SO_REUSEADDR": Option(_SOCKET, socket.SO_REUSEADDR, 0, kept_only=True),
+    "SO_REUSEPORT": Option(_SOCKET, socket.SO_REUSEPORT, 0, kept_only=True),
+    "SO_KEEPALIVE": Option(_SOCKET, socket.SO_KEEPALIVE, 0),
+    "SO_BROADCAST": Option(_SOCKET, socket.SO_BROADCAST, 0),
+    "SO_DONTROUTE": Option(_SOCKET, socket.SO_DONTROUTE, 0, kept_only=True),
+    "SO_OOBINLINE": Option(_SOCKET, socket.SO_OOBINLINE, 0, kept_only=True),
+    "SO_PASSCRED": Option(_SOCKET, socket.SO_PASSCRED, 0, kept_only=True),
+    "SO_TIMESTAMP": Option(_SOCKET, 29, 0, kept_only=True),
+    "SO_PRIORITY": Option(_SOCKET, socket.SO_PRIORITY, 0, 6, kept_only=True),
+    "SO_RCVLOWAT": Option(_SOCKET, socket.SO_RCVLOWAT, 1, _LARGEST, kept_only=True),
+    "SO_SNDBUF": Option(_SOCKET, socket.SO_SNDBUF, 212992, _LARGEST),
+    "SO_RCVBUF": Option(_SOCKET, socket.SO_RCVBUF, 212992, _LARGEST),
+    "TCP_NODELAY": Option(_TCP, socket.TCP_NODELAY, 1),
+    "TCP_CORK": Option(_TCP, socket.TCP_CORK, 0),
+    "TCP_QUICKACK": Option(_TCP, socket.TCP_QUICKACK, 1),
+    "TCP_DEFER_ACCEPT": Option(_TCP, socket.TCP_DEFER_ACCEPT, 0, 32767, kept_only=True),
+    "TCP_FASTOPEN": Option(_TCP, socket.TCP_FASTOPEN, 0, _LARGEST, kept_only=True),
+    "TCP_MAXSEG": Option(_TCP, socket.TCP_MAXSEG, 536, 32767),
+    "TCP_KEEPIDLE": Option(_TCP, socket.TCP_KEEPIDLE, 7200, 32767),
+    "TCP_KEEPINTVL": Option(_TCP, socket.TCP_KEEPINTVL, 75, 32767),
+    "TCP_KEEPCNT": Option(_TCP, socket.TCP_KEEPCNT, 9, 127),
+    "TCP_SYNCNT": Option(_TCP, socket.TCP_SYNCNT, 6, 127),
+    "TCP_USER_TIMEOUT": Option(_TCP, socket.TCP_USER_TIMEOUT, 0, _LARGEST),
+    "IP_TTL": Option(socket.IPPROTO_IP, socket.IP_TTL, 64, 255, kept_only=True),
+    "IP_TOS": Option(socket.IPPROTO_IP, socket.IP_TOS, 0, 255, kept_only=True),
+    "IPV6_V6ONLY": Option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0, kept_only=True),
+    "IPV6_UNICAST_HOPS": Option(
+        socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 64, 255, kept_only=True
+    ),
+    "IPV6_TCLASS": Option(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0, 255, kept_only=True),
 }
-"""Options with one number for a value. SO_LINGER has two and is handled apart."""
+"""Options with one number for a value. SO_LINGER has two and the times have microseconds: these are
+handled apart.
+"""
 LINGER: Final = "SO_LINGER"
+RECEIVE_TIMEOUT: Final = "SO_RCVTIMEO"
+SEND_TIMEOUT: Final = "SO_SNDTIMEO"
+_TIMES: Final = (RECEIVE_TIMEOUT, SEND_TIMEOUT)
+_LONGEST_TIME: Final = 1 << 53
+"""Microseconds: for ever, in practice."""
 _LINGER_FORMAT: Final = struct.Struct("ii")
 
 
 class SocketOptions:
     """The options of one guest socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: str, kind: str) -> None:
+        self._family = family
+        self._kind = kind
         self._values: dict[str, int] = {}
         self._linger: tuple[int, int] | None = None
+        self.receive_timeout_ns: int | None = None
+        self.send_timeout_ns: int | None = None
 
     def flag(self, name: str) -> bool:
         """Whether a yes-or-no option is set."""
         return bool(self._values.get(name, OPTIONS[name].default))
+
+    def inherit(self, other: SocketOptions) -> None:
+        """Take over what an accepted socket has from its listener."""
+        self._values.update(other._values)
+        self._linger = other._linger
+        self.receive_timeout_ns = other.receive_timeout_ns
+        self.send_timeout_ns = other.send_timeout_ns
 
     def get(self, name: str, host: socket.socket | None) -> str:
         """The value as text; ENOPROTOOPT for an unknown name."""
         if name == LINGER:
             on, seconds = self._linger or (0, 0)
             return f"{on},{seconds}"
-        option = _known(name)
+        if name in _TIMES:
+            time = self.receive_timeout_ns if name == RECEIVE_TIMEOUT else self.send_timeout_ns
+            return str((time or 0) // 1000)
+        option = self._known(name)
         if host is not None and not option.kept_only and _applies(option, host):
             with contextlib.suppress(OSError):
                 return str(host.getsockopt(option.level, option.number))
@@ -79,8 +123,11 @@ class SocketOptions:
             if not separator:
                 raise GuestError(Errno.EINVAL)
             self._linger = (_number(on, 1), _number(seconds, 32767))
+        elif name in _TIMES:
+            self._set_time(name, text)
+            return
         else:
-            option = _known(name)
+            option = self._known(name)
             self._values[name] = _number(text, option.largest)
         if host is not None:
             self._apply(name, host)
@@ -90,8 +137,33 @@ class SocketOptions:
         for name in self._values:
             self._apply(name, host)
         self._apply(LINGER, host)
-        if host.family == socket.AF_INET and "TCP_NODELAY" not in self._values:
+        outside = host.family != socket.AF_UNIX and host.type == socket.SOCK_STREAM
+        if outside and "TCP_NODELAY" not in self._values:
             host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _set_time(self, name: str, text: str) -> None:
+        if not (text.isascii() and text.isdigit()) or len(text) > 16 or int(text) > _LONGEST_TIME:
+            raise GuestError(Errno.EINVAL)
+        time = int(text) * 1000 or None
+        if name == RECEIVE_TIMEOUT:
+            self.receive_timeout_ns = time
+        else:
+            self.send_timeout_ns = time
+
+    def _known(self, name: str) -> Option:
+        option = OPTIONS.get(name)
+        if option is None:
+            raise GuestError(Errno.ENOPROTOOPT)
+        tcp = option.level == _TCP
+        inet6 = option.level == socket.IPPROTO_IPV6
+        inside = option.level == _SOCKET
+        if (
+            (tcp and (self._kind != STREAM or self._family == UNIX))
+            or (inet6 and self._family != INET6)
+            or (not inside and self._family == UNIX)
+        ):
+            raise GuestError(Errno.ENOPROTOOPT)
+        return option
 
     def _apply(self, name: str, host: socket.socket) -> None:
         try:
@@ -107,13 +179,6 @@ class SocketOptions:
                 host.setsockopt(option.level, option.number, self._values[name])
         except OSError as error:
             raise GuestError(from_oserror(error)) from None
-
-
-def _known(name: str) -> Option:
-    option = OPTIONS.get(name)
-    if option is None:
-        raise GuestError(Errno.ENOPROTOOPT)
-    return option
 
 
 def _applies(option: Option, host: socket.socket) -> bool:

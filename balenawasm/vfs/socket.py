@@ -7,23 +7,59 @@ socket that cannot do it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.description import Description
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from balenawasm.vfs.endpoint import Endpoint
+    from balenawasm.vfs.description import Buffers
+    from balenawasm.vfs.endpoint import Endpoint, LocalName
     from balenawasm.vfs.node import Caller
+
+Address: TypeAlias = "Endpoint | LocalName"
+
+INET: Final = "inet"
+INET6: Final = "inet6"
+UNIX: Final = "unix"
+ALL: Final = ""
+"""Families as docs/guest-files.md names them; ALL is a lookup's "any"."""
+STREAM: Final = "stream"
+DGRAM: Final = "dgram"
+SEQPACKET: Final = "seqpacket"
+
+MSG_PEEK: Final = 1
+MSG_WAITALL: Final = 2
+MSG_DONTWAIT: Final = 4
+"""Flags of `receive` and `send_to`; each door translates its own numbers."""
+MOST_PASSED: Final = 64
+"""Open files that one message may carry."""
+
+
+class Received(NamedTuple):
+    """What `receive` took in.
+
+    `full` is a datagram's whole length, also when the buffers hold less (then `truncated`).
+    `passed` are open files that came with it, each retained for the receiver.
+    """
+
+    size: int
+    address: Address | None = None
+    full: int = 0
+    truncated: bool = False
+    passed: tuple[Description, ...] = ()
 
 
 class SocketDescription(Description):
     """One open socket, with what the socket functions need beside `Description`'s own methods."""
 
     filetype = Filetype.SOCKET_STREAM
+    family: str = INET
+    kind: str = STREAM
     inode: int
     """The st_ino of the socket, unique in the container: its name below /net/sock."""
 
@@ -41,8 +77,10 @@ class SocketDescription(Description):
         for callback in callbacks:
             callback()
 
-    def bind(self, endpoint: Endpoint) -> None:
-        """Take a local endpoint; port 0: any free one. EADDRINUSE, EADDRNOTAVAIL, EINVAL."""
+    def bind(self, address: Address) -> None:
+        """Take a local address; port 0: any free one. EADDRINUSE, EADDRNOTAVAIL, EINVAL,
+        EAFNOSUPPORT.
+        """
         raise GuestError(Errno.ENOTSUP)
 
     def listen(self, backlog: int) -> None:
@@ -53,16 +91,40 @@ class SocketDescription(Description):
         """Take the next connection, see Description."""
         raise GuestError(Errno.ENOTSUP)
 
-    def connect(self, caller: Caller, destination: Endpoint) -> None:
-        """Connect; with NONBLOCK it may answer EINPROGRESS: poll for writing, then `take_error`."""
+    def connect(self, caller: Caller, destination: Address | None) -> None:
+        """Connect; with NONBLOCK it may answer EINPROGRESS: poll for writing, then `take_error`.
+
+        None takes a datagram socket's peer away again (EAFNOSUPPORT for others).
+        """
         raise GuestError(Errno.ENOTSUP)
 
-    def local(self) -> Endpoint:
-        """The local endpoint, NOWHERE before there is one."""
+    def receive(self, caller: Caller, buffers: Buffers, flags: int = 0) -> Received:
+        """POSIX `recvmsg` with the flags MSG_* above."""
         raise GuestError(Errno.ENOTSUP)
 
-    def remote(self) -> Endpoint:
-        """The peer's endpoint. ENOTCONN."""
+    def send_to(
+        self,
+        caller: Caller,
+        buffers: Buffers,
+        address: Address | None = None,
+        flags: int = 0,
+        passed: Sequence[Description] = (),
+    ) -> int:
+        """POSIX `sendmsg`: EDESTADDRREQ without an address or a peer, EISCONN with one too many,
+        EMSGSIZE. `passed` open files go along (Unix sockets; EINVAL elsewhere).
+        """
+        raise GuestError(Errno.ENOTSUP)
+
+    def pending(self) -> int:
+        """Bytes that can be read now (FIONREAD); of datagrams, the next one's."""
+        raise GuestError(Errno.ENOTSUP)
+
+    def local(self) -> Address:
+        """The local address, NOWHERE or UNNAMED before there is one."""
+        raise GuestError(Errno.ENOTSUP)
+
+    def remote(self) -> Address:
+        """The peer's address. ENOTCONN."""
         raise GuestError(Errno.ENOTCONN)
 
     def take_error(self) -> Errno:
@@ -95,20 +157,36 @@ class Network(Protocol):
         """The container's address in its network, if it has one."""
         ...
 
-    def new_socket(self, flags: int = 0) -> SocketDescription:
+    def new_socket(self, flags: int = 0, family: str = INET) -> SocketDescription:
         """Make a fresh TCP socket; `flags` are WASI fdflags."""
         ...
 
+    def new_udp(self, flags: int = 0, family: str = INET) -> SocketDescription:
+        """Make a fresh UDP socket."""
+        ...
+
+    def new_local(self, kind: str = STREAM, flags: int = 0) -> SocketDescription:
+        """Make a fresh Unix socket: STREAM, DGRAM or SEQPACKET."""
+        ...
+
     def new_pair(self, flags: int = 0) -> tuple[SocketDescription, SocketDescription]:
-        """Two sockets connected to each other."""
+        """Two TCP sockets connected to each other."""
+        ...
+
+    def new_local_pair(
+        self, kind: str = STREAM, flags: int = 0
+    ) -> tuple[SocketDescription, SocketDescription]:
+        """Two Unix sockets connected to each other."""
         ...
 
     def find(self, inode: int) -> SocketDescription | None:
         """The open socket with this inode number."""
         ...
 
-    def lookup(self, caller: Caller, name: str) -> list[str]:
-        """The addresses of a host name. ENOENT for none, EAGAIN for "try later"."""
+    def lookup(self, caller: Caller, name: str, family: str = INET) -> list[str]:
+        """The addresses of a host name: INET, INET6 or ALL, IPv4 first. ENOENT for none, EAGAIN for
+        "try later".
+        """
         ...
 
     def names_of(self, address: str) -> list[str]:

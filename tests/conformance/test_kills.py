@@ -51,7 +51,7 @@ def guest() -> Iterator[Guest]:
 def stack(tmp_path: Path) -> Iterator[NetworkStack]:
     asked = threading.Event()
 
-    def look_up(name: str) -> list[str]:
+    def look_up(name: str, family: str) -> list[str]:
         asked.wait(LONG)
         return []
 

@@ -231,7 +231,7 @@ def test_outside_is_denied_and_logged_once(net) -> None:
 
 def test_outside_by_grant(net) -> None:
     # There is no outside in tests: the look-up says where it is, the host's loopback it may not be.
-    resolver = OutsideResolver(lambda name: ["192.0.2.9"])
+    resolver = OutsideResolver(lambda name, family: ["192.0.2.9"])
     policy = OutboundPolicy.from_texts(["tcp://example.org:443"])
     web = net.stack(WEB, policy=policy, resolver=resolver)
     assert refusal(lambda: web.route(Endpoint("192.0.2.9", 443))) is Errno.EACCES

@@ -18,9 +18,12 @@ from balenawasm.vfs.endpoint import (
     ANY,
     LOOPBACK,
     Endpoint,
+    LocalName,
     numeric,
     parse_endpoint,
+    parse_local_name,
     split_destination,
+    unmapped,
 )
 from balenawasm.wasi.errno import Errno, GuestError
 
@@ -32,7 +35,10 @@ from balenawasm.wasi.errno import Errno, GuestError
         ("Example.org:80", Grant("example.org", 80)),
         ("192.0.2.1:*", Grant("192.0.2.1", 0)),
         ("*:53", Grant("*", 53)),
-        ("all", Grant("*", 0)),
+        ("all", Grant("*", 0, "")),
+        ("udp://1.1.1.1:53", Grant("1.1.1.1", 53, "udp")),
+        ("tcp://[2001:DB8:0::1]:443", Grant("2001:db8::1", 443)),
+        ("udp://[::1]:*", Grant("::1", 0, "udp")),
     ],
 )
 def test_grants(text, grant) -> None:
@@ -40,7 +46,21 @@ def test_grants(text, grant) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "example.org", "tcp://:80", "a:0", "a:65536", "a:x", "udp://a:1", "a b:1", "a:²"]
+    "text",
+    [
+        "",
+        "example.org",
+        "tcp://:80",
+        "a:0",
+        "a:65536",
+        "a:x",
+        "icmp://a:1",
+        "[::1:5",
+        "tcp://[x]:1",
+        "::1:80",
+        "a b:1",
+        "a:²",
+    ],
 )
 def test_bad_grants(text) -> None:
     with pytest.raises(BadGrantError):
@@ -64,7 +84,7 @@ def test_hosts_file_is_read_again_when_replaced(tmp_path) -> None:
     path.write_text("# comment\n10.1.0.2 Web web.project # here\n::1 six\nnonsense\n10.1.0.3 api\n")
     assert hosts.addresses("web") == ["10.1.0.2"]
     assert hosts.names("10.1.0.2") == ["Web", "web.project"]
-    assert hosts.addresses("six") == []
+    assert hosts.addresses("six") == ["::1"]
     new = tmp_path / "new"
     new.write_text("10.1.0.9 api\n")
     os.replace(new, path)
@@ -118,15 +138,22 @@ def test_endpoints() -> None:
     assert str(parse_endpoint(b"10.0.0.1!80")) == "10.0.0.1!80"
     assert split_destination(b"api!80") == ("api", 80)
     assert numeric("api") is None
-    with pytest.raises(GuestError) as error:
-        parse_endpoint(b"::1!80")
-    assert error.value.errno is Errno.EAFNOSUPPORT
+    assert parse_endpoint(b"0:0::1!80") == ("::1", 80)
+    assert numeric("::ffff:10.0.0.1") == "::ffff:10.0.0.1"
+    assert numeric("fe80::1%eth0") is None
+    assert unmapped("::ffff:10.0.0.1") == "10.0.0.1"
+    assert unmapped("::ffff:1:2") == "::ffff:1:2"
+    assert parse_local_name(b"2f61") == LocalName(b"/a")
+    for text in (b"2", b"zz", b"61" * 108, b"2f00"):
+        with pytest.raises(GuestError) as error:
+            parse_local_name(text)
+        assert error.value.errno is Errno.EINVAL
     with pytest.raises(GuestError):
         split_destination(b"a" * 254 + b"!80")
 
 
 def test_resolver_answers_and_maps_errors() -> None:
-    def look_up(name: str) -> list[str]:
+    def look_up(name: str, family: str) -> list[str]:
         if name == "ok":
             return ["192.0.2.1"]
         raise socket.gaierror(socket.EAI_AGAIN if name == "later" else socket.EAI_NONAME, "no")
@@ -144,7 +171,7 @@ def test_kill_interrupts_a_lookup_and_lookups_are_capped() -> None:
     release = threading.Event()
     started = threading.Semaphore(0)
 
-    def look_up(name: str) -> list[str]:
+    def look_up(name: str, family: str) -> list[str]:
         started.release()
         release.wait(LONG)
         return []
