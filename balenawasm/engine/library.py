@@ -166,6 +166,9 @@ _KEEPS_GIL: dict[str, _Prototype] = {
     "wasm_trap_trace": (None, (Address, POINTER(PointerVec))),
     "wasm_valtype_new": (Address, (c_uint8,)),
     "wasm_valtype_vec_new": (None, (POINTER(PointerVec), c_size_t, POINTER(c_size_t))),
+    "wasmtime_context_has_exception": (c_bool, (Address,)),
+    "wasmtime_context_set_exception": (Address, (Address, Address)),
+    "wasmtime_context_take_exception": (c_bool, (Address, Address)),
     "wasmtime_context_set_epoch_deadline": (None, (Address, c_uint64)),
     "wasmtime_engine_increment_epoch": (None, (Address,)),
     "wasmtime_error_delete": (None, (Address,)),
@@ -288,6 +291,15 @@ api: Final = _load()
 """The functions by their C names. Only declared ones are here: an undeclared prototype would
 truncate pointers.
 """
+
+
+def export_of(context: int, instance: Instance, name: bytes, kind: int) -> Extern | None:
+    """An export of an instance by its name and EXTERN_*; None when there is none of that kind."""
+    item = Extern()
+    found = api.wasmtime_instance_export_get(
+        context, ctypes.byref(instance), name, len(name), ctypes.byref(item)
+    )
+    return item if found and item.kind == kind else None
 
 
 def take_bytes(vector: ByteVec) -> bytes:

@@ -18,17 +18,17 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.engine.callbacks import current
+from balenawasm.engine.callbacks import Guest, running
 from balenawasm.engine.configuration import MEMORY_RESERVATION, new_engine
 from balenawasm.engine.interrupter import Interrupter
 from balenawasm.engine.library import (
     EXTERN_FUNC,
     EXTERN_MEMORY,
     EngineError,
-    Extern,
     Instance,
     Memory,
     api,
+    export_of,
     take_error,
 )
 from balenawasm.engine.linker import Linker, Tables
@@ -37,6 +37,7 @@ from balenawasm.engine.thread_stack import check_stack
 from balenawasm.engine.traps import printable, summary, take_trap
 from balenawasm.errors import BalenaWasmError
 from balenawasm.kernel.outcome import Exited, Outcome, Trapped
+from balenawasm.kernel.session import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,9 +135,21 @@ class Machine:
             raise
 
     def run(self, process: Process, content: Content) -> None:
-        """Run a process's program in this thread until it ends, then `process.finish` it. Never
-        raises on a guest's account.
+        """Run a process's program in this thread until it ends, and those that it puts in its place
+        (execve); then `process.finish` it. Never raises on a guest's account.
         """
+        current.process = process
+        following: Content | None = content
+        try:
+            while following is not None:
+                current.outcome = current.replacement = None
+                following = self._run_program(process, following)
+        finally:
+            self._interrupter.forget(process)
+            del current.process
+
+    def _run_program(self, process: Process, content: Content) -> Content | None:
+        """Run one program; answers the one that takes its place, or None at the process's end."""
         name = printable(process.argv[0].decode("utf-8", "replace"))
         try:
             check_stack()
@@ -144,19 +157,20 @@ class Machine:
         except BalenaWasmError as error:
             self.log(f"{error.message} ({error.hint})" if error.hint else error.message)
             process.finish(Exited(CANNOT_EXECUTE))
-            return
-        current.process, current.outcome = process, None
+            return None
         store = api.wasmtime_store_new(self._engine, 0, 0)
         try:
             outcome = self._execute(program, store, process)
+            if current.replacement is not None and process.killed_by is None:
+                return current.replacement
             if isinstance(outcome, Trapped):
                 self.log(f"{name} (pid {process.pid}): {outcome.message}")
-            process.finish(outcome)
+            _finish(process, outcome)
         finally:
-            process.memory.unbind()
-            self._interrupter.forget(process)
-            del current.process
+            running.guest = None
+            process.unbind_memory()
             api.wasmtime_store_delete(store)
+        return None
 
     def _execute(self, program: Program, store: int, process: Process) -> Outcome:
         context = api.wasmtime_store_context(store)
@@ -178,10 +192,11 @@ class Machine:
         )
         if error or trap.value:
             return _ended(process, error, trap.value)
-        memory = _export(context, instance, b"memory", EXTERN_MEMORY)
+        running.guest = Guest(store, context, instance)
+        memory = export_of(context, instance, b"memory", EXTERN_MEMORY)
         if memory is not None:
             _bind(process, context, memory.of.memory)
-        entry = _export(context, instance, b"_start", EXTERN_FUNC) or _export(
+        entry = export_of(context, instance, b"_start", EXTERN_FUNC) or export_of(
             context, instance, b"_initialize", EXTERN_FUNC
         )
         if entry is None:
@@ -194,14 +209,6 @@ class Machine:
         return _ended(process, error, trap.value)
 
 
-def _export(context: int, instance: Instance, name: bytes, kind: int) -> Extern | None:
-    item = Extern()
-    found = api.wasmtime_instance_export_get(
-        context, ctypes.byref(instance), name, len(name), ctypes.byref(item)
-    )
-    return item if found and item.kind == kind else None
-
-
 def _bind(process: Process, context: int, memory: Memory) -> None:
     """Give the kernel the guest's memory. Its base never moves; its size is asked for when a check
     misses.
@@ -211,6 +218,18 @@ def _bind(process: Process, context: int, memory: Memory) -> None:
     process.memory.bind(
         api.wasmtime_memory_data(context, reference), lambda: size_of(context, reference)
     )
+
+
+def _finish(process: Process, outcome: Outcome) -> None:
+    """End a process, and a child of vfork in which its thread was."""
+    last = current.process
+    while last is not process:
+        parent = last.vfork_parent
+        last.finish(outcome)
+        if parent is None:
+            break
+        last = parent
+    process.finish(outcome)
 
 
 def _ended(process: Process, error: int, trap: int) -> Outcome:

@@ -100,6 +100,7 @@ class FdEntry:
     """What one fd number stands for."""
 
     __slots__ = (
+        "cloexec",
         "description",
         "location",
         "prestat",
@@ -115,8 +116,11 @@ class FdEntry:
         rights_inheriting: int = w.RIGHTS_ALL,
         prestat: bytes | None = None,
         location: Location | None = None,
+        cloexec: bool = False,
     ) -> None:
         self.description = description
+        self.cloexec = cloexec
+        """Closed by execve (FD_CLOEXEC); belongs to the number, so dup clears it."""
         self.rights_base = rights_for(description) if rights_base is None else rights_base
         self.rights_inheriting = rights_inheriting
         self.prestat = prestat
@@ -135,7 +139,7 @@ class FdEntry:
             raise GuestError(Errno.ENOTDIR)
         return self.location
 
-    def shared(self) -> FdEntry:
+    def shared(self, *, cloexec: bool = False) -> FdEntry:
         """A second entry for the same description, for dup and inheritance."""
         return FdEntry(
             self.description,
@@ -143,6 +147,7 @@ class FdEntry:
             rights_inheriting=self.rights_inheriting,
             prestat=self.prestat,
             location=self.location,
+            cloexec=cloexec,
         )
 
 
@@ -245,6 +250,18 @@ class FdTable:
             self._entries[target] = self._entries.pop(source)
             self._free_from = min(self._free_from, source)
         old.description.release()
+
+    def copy_from(self, other: FdTable) -> None:
+        """Put in all of another table's fds under their numbers, with their flags (fork)."""
+        for fd, entry in other.entries().items():
+            self.put(fd, entry.shared(cloexec=entry.cloexec))
+
+    def close_on_exec(self) -> None:
+        """Close every fd that is marked so."""
+        for fd, entry in self.entries().items():
+            if entry.cloexec:
+                with contextlib.suppress(OSError, GuestError):
+                    self.remove(fd)
 
     def close_all(self) -> None:
         """Close every fd."""

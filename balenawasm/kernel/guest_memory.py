@@ -24,7 +24,7 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.structs import IOVEC, U16, U32, U64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 IOV_MAX: Final = 1024
 """Most buffers one call may name (as Linux); more are EINVAL."""
@@ -40,6 +40,8 @@ _write_u64 = U64.pack_into
 _read_iovec = IOVEC.unpack_from
 _iterate_iovecs = IOVEC.iter_unpack
 _struct_error = struct.error
+_store_native_u32 = struct.Struct("I").pack_into
+"""One store of the processor; the portable form writes byte by byte, which a running guest sees."""
 
 
 def _address_space(base: int, size: int) -> memoryview:
@@ -48,7 +50,9 @@ def _address_space(base: int, size: int) -> memoryview:
 
 
 class GuestMemory:
-    """Checked access to one guest's memory. Used by the guest's own thread only."""
+    """Checked access to one guest's memory. Used by the guest's own thread only, but for words that
+    signals store.
+    """
 
     __slots__ = ("_base", "_size_of", "view")
 
@@ -155,6 +159,15 @@ class GuestMemory:
         except _struct_error:
             self.check(pointer, 8)
             _write_u64(self.view, pointer, value)
+
+    def store_words(self, words: Iterable[tuple[int, int]]) -> None:
+        """Store (address, value) u32 words; what lies outside is left out. The one access from
+        other threads: they hold the process's lock, under which the memory is unbound.
+        """
+        view = self.view
+        for address, value in words:
+            if address + 4 <= len(view):
+                _store_native_u32(view, address, value & 0xFFFF_FFFF)
 
     def iovecs(self, pointer: int, count: int) -> list[memoryview]:
         """The buffers of an iovec or ciovec array, each checked.

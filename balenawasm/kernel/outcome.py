@@ -1,13 +1,16 @@
-"""How a guest process ends, and the two interruptions that end it from inside a host call.
+"""How a guest process ends, stops and continues, and what ends its code from inside a host call.
 
-`Killed` and `ExitRequest` derive from BaseException so that no handler's `except Exception`
-swallows them. They never leave a host call: the engine's callback wrapper turns both into a wasm
-trap and afterwards asks the process what it was.
+`Killed`, `ExitRequest` and `ExecRequest` derive from BaseException so that no handler's
+`except Exception` swallows them. They never leave a host call: the engine's callback wrapper turns
+them into a wasm trap and afterwards asks the process what it was.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from balenawasm.vfs.node import Content
 
 SIGNAL_STATUS_BASE = 128
 TRAP_STATUS = 134
@@ -50,6 +53,11 @@ class Exited(_Ending):
         """The exit status as a shell shows it: the code's low 8 bits."""
         return self.code & 0xFF
 
+    @property
+    def wait_status(self) -> int:
+        """The int of <sys/wait.h>."""
+        return (self.code & 0xFF) << 8
+
 
 class Signaled(_Ending):
     """A signal (Linux number) ended the guest."""
@@ -64,6 +72,11 @@ class Signaled(_Ending):
     def status(self) -> int:
         """The exit status as a shell shows it."""
         return SIGNAL_STATUS_BASE + self.signo
+
+    @property
+    def wait_status(self) -> int:
+        """The int of <sys/wait.h>."""
+        return self.signo & 0x7F
 
 
 class Trapped(_Ending):
@@ -80,8 +93,45 @@ class Trapped(_Ending):
         """The exit status as a shell shows it."""
         return TRAP_STATUS
 
+    @property
+    def wait_status(self) -> int:
+        """The int of <sys/wait.h>."""
+        return TRAP_STATUS - SIGNAL_STATUS_BASE
+
 
 Outcome = Exited | Signaled | Trapped
+
+
+class Stopped(_Ending):
+    """A signal has stopped the guest; waitpid(2) tells with WUNTRACED."""
+
+    __slots__ = ("signo",)
+
+    def __init__(self, signo: int) -> None:
+        super().__init__(signo)
+        self.signo: Final = signo
+
+    @property
+    def wait_status(self) -> int:
+        """The int of <sys/wait.h>."""
+        return self.signo << 8 | 0x7F
+
+
+class Continued(_Ending):
+    """SIGCONT has continued the guest; waitpid(2) tells with WCONTINUED."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    @property
+    def wait_status(self) -> int:
+        """The int of <sys/wait.h>."""
+        return 0xFFFF
+
+
+Change = Stopped | Continued
 
 
 class Killed(BaseException):
@@ -94,3 +144,13 @@ class ExitRequest(BaseException):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class ExecRequest(BaseException):
+    """The guest called execve: its code is over, and its process goes on with another program. The
+    process has been changed already.
+    """
+
+    def __init__(self, content: Content) -> None:
+        super().__init__()
+        self.content = content

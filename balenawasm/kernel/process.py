@@ -1,15 +1,18 @@
-"""A guest process: what it was started with, its fds and memory, how it waits, how it is killed,
-how it ends.
+"""A guest process: what it was started with, its fds and memory, its family, how it waits, stops
+and continues, how it is killed, how it ends.
 
-One guest process runs on one host thread. Everything else may be called from any thread: `signal`,
+One guest process runs on one host thread; a child of vfork runs on its parent's, with its parent's
+memory, until it execs or exits. Everything else may be called from any thread: `signal`,
 `wait_exit` and reading the attributes.
 
-A deadly signal reaches the guest wherever it is: in a blocking call through an eventfd (or the
-sleep lock), in computation through `on_kill`, where the engine interrupts the code. `killed_by` is
-set first, so whoever registers, blocks or starts late sees it: register at `on_kill`, open the
-eventfd, *then* look.
+A signal that changes what the guest does next reaches it wherever it is: in a blocking call through
+an eventfd (or the sleep lock), in computation through `on_due`, where the engine interrupts the
+code. `attention` and `due` are set first, so whoever registers, blocks or starts late sees them:
+register at `on_due`, open the eventfd, *then* look.
 
-Lock order: `_lock` is innermost; callbacks run and descriptions close outside it.
+A process stops in its own thread, at its next blocking call or the engine's next check.
+
+Lock order: `lock` is innermost; callbacks run and descriptions close outside it.
 """
 
 from __future__ import annotations
@@ -18,53 +21,30 @@ import os
 import select
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from balenawasm.kernel.fd_table import FdTable
 from balenawasm.kernel.guest_memory import GuestMemory
-from balenawasm.kernel.outcome import Killed, Outcome, Signaled
-from balenawasm.kernel.signals import Action, default_action
+from balenawasm.kernel.outcome import Change, Continued, Killed, Outcome, Signaled, Stopped
+from balenawasm.kernel.session import Hooks, Session
+from balenawasm.kernel.signals import Interrupted, SignalState, default_action
+from balenawasm.kernel.waiting import Waiting
+from balenawasm.wasi.errno import Errno, GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from balenawasm.kernel.kernel import Kernel
     from balenawasm.kernel.limits import Limits
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.path import Namespace
 
-_POLL_MAX_MS: Final = (1 << 31) - 1
-_NS_PER_MS: Final = 1_000_000
-
-
-class Hooks:
-    """Callbacks for something that happens once; one added afterwards is called at once."""
-
-    __slots__ = ("_callbacks", "_fired", "_lock")
-
-    def __init__(self) -> None:
-        self._callbacks: list[Callable[[], None]] = []
-        self._fired = False
-        self._lock = threading.Lock()
-
-    def append(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when it happens, in the thread that makes it happen; now, when it already
-        has.
-        """
-        with self._lock:
-            if not self._fired:
-                self._callbacks.append(callback)
-                return
-        callback()
-
-    def fire(self) -> None:
-        """It happens. Later calls do nothing."""
-        with self._lock:
-            if self._fired:
-                return
-            self._fired = True
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+_SIGKILL: Final = 9
+_SIGCONT: Final = 18
+_REFUSALS_MAX: Final = 16
+"""Blocking calls that a killed child of vfork may try before its thread, so its parent, ends."""
+_CHECKS_MAX: Final = 200
+"""Checks of the engine, one each 5 ms, that it may compute on for the same reason."""
 
 
 class Process:
@@ -81,40 +61,86 @@ class Process:
         limits: Limits,
         parent: Process | None = None,
         hostname: str = "localhost",
+        kernel: Kernel | None = None,
     ) -> None:
         self._pid = pid
         self.argv = tuple(argv)
         self.environ = tuple(environ)
         """`NAME=value` each."""
         self.cwd = cwd
-        """Absolute path the process was started in; the guest's libc keeps its own afterwards."""
+        """Absolute path the process was started in; the guest's libc keeps its own afterwards, and
+        a personality with a chdir of its own stores here what it was given.
+        """
         self.namespace = namespace
         self.limits = limits
         self.hostname = hostname
         self.parent = parent
         """Who may wait for it; None for the host's own and for orphans."""
+        self.orphaned = False
+        """Its parent has ended: the kernel itself waits for it, in process 1's name."""
+        self.pgid = pid if parent is None else parent.pgid
+        self.session = Session(pid) if parent is None else parent.session
         self.executable = b""
         """Absolute path of the program, once it has been found."""
         self.started_ns = time.monotonic_ns()
+        self.umask = 0o022 if parent is None else parent.umask
+        self.preopens: tuple[bytes, ...] = ()
+        """Directories that its program finds open when it starts."""
+        self.asked_fd = -1
+        """The fd whose attributes were asked for last: how a guest that renumbers its fds names one
+        (`process_control`).
+        """
         self.fds = FdTable(limits.open_files)
         self.memory = GuestMemory()
+        self.signals = SignalState(self)
+        self.sigpipe = False
+        """A host call that answers EPIPE sends SIGPIPE, too."""
+        self.vfork_parent: Process | None = None
+        """Whose thread and memory it uses, until it execs or exits."""
+        self.executed = False
+        """It has called execve: its parent may not move it to another group any more (POSIX)."""
+        self.children_cpu_ns = 0
+        """Processor time of the children it has waited for, and of theirs."""
         self.outcome: Outcome | None = None
         """How it ended; set after its fds are closed."""
+        self.change: Change | None = None
+        """That it stopped or continued, until somebody has waited for that."""
         self.killed_by: int | None = None
         """The deadly signal it got, if any. The engine makes it the outcome: `Signaled(killed_by)`.
         """
+        self.pending = 0
+        """Signals that have arrived and not taken effect; see `SignalState`."""
+        self.attention = False
+        """A blocking call has something else to do first."""
+        self.due = False
+        """Guest code must not go on before `settle_due` has been called: it was killed or stopped,
+        or has handlers to call.
+        """
+        self.on_due: Callable[[Process], None] | None = None
+        """Called after `due` has become true, in the thread that made it so."""
         self.on_kill = Hooks()
         """Called when a deadly signal arrives, in the sender's thread."""
         self.on_exit = Hooks()
         """Called when it has ended, in its own thread, after `outcome` is set."""
-        self._lock = threading.Lock()
+        self.on_change: Callable[[Process], None] | None = None
+        """Called when it has stopped or continued."""
+        self.lock: Final = threading.Lock()
+        """Guards its state; see the module's docstring."""
+        self._kernel = kernel
+        self._vfork_child: Process | None = None
+        self._stop_signal = 0
+        self._stopped = False
+        self._stops = 0
+        self._refusals = 0
+        self._checks = 0
         self._ended = threading.Event()
-        self._wake_fd = -1
-        self._sleep = threading.Lock()
-        self._sleep.acquire()
+        self._waiting = Waiting(self.lock)
         self._exit_fd = -1
         self._exit_watchers = 0
+        self._child_fd = -1
         self._cpu_offset = 0
+        self._cpu_clock = 0
+        self._cpu_total = 0
 
     def __repr__(self) -> str:
         return f"<Process {self._pid} {self.argv[:1]!r}>"
@@ -123,6 +149,29 @@ class Process:
     def pid(self) -> int:
         """Its number in the process table."""
         return self._pid
+
+    @property
+    def ppid(self) -> int:
+        """Its parent's number: 1 for orphans, 0 for what the host started."""
+        parent = self.parent
+        return parent.pid if parent is not None else int(self.orphaned)
+
+    @property
+    def sid(self) -> int:
+        """Its session's number."""
+        return self.session.sid
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel it lives in: ENOSYS when in none (tests, tools)."""
+        if self._kernel is None:
+            raise GuestError(Errno.ENOSYS)
+        return self._kernel
+
+    @property
+    def stopped(self) -> bool:
+        """It has stopped and was not continued yet."""
+        return self._stopped
 
     def holds(self, description: Description) -> bool:
         """Tell whether one of its fds stands for the file description."""
@@ -137,50 +186,118 @@ class Process:
         `vfs.node.Caller`.
 
         With fds the time is rounded up to milliseconds. Raises Killed, also when the signal came
-        before the call.
+        before the call, and Interrupted when a caught signal is due and there is time to wait. A
+        process that is stopped stops in here; the time goes on.
         """
-        if self.killed_by is not None:
-            raise Killed
+        if self.attention:
+            self.attend(interruptible=timeout_ns != 0)
         if not fds:
-            self._sleep_for(timeout_ns)
+            self._waiting.sleep_for(timeout_ns, self.attend)
             return []
-        waker = self._wake_fd
-        if waker < 0:
-            waker = self._open_waker()
-        poller = select.poll()
-        poller.register(waker, select.POLLIN)
-        if len(fds) == 1:
-            poller.register(*fds[0])
-        else:
-            for fd, events in _merged(fds).items():
-                poller.register(fd, events)
-        ready = _poll_until(poller, timeout_ns)
-        if self.killed_by is not None:
-            raise Killed
-        return ready
+        if timeout_ns == 0:
+            return self._waiting.poll(fds, 0, self._glance)
+        return self._waiting.poll(fds, timeout_ns, self.attend)
 
     def check_killed(self) -> None:
         """Raise Killed when a deadly signal has arrived: for long work between blocking calls."""
         if self.killed_by is not None:
             raise Killed
 
-    def _sleep_for(self, timeout_ns: int | None) -> None:
-        """Sleep on a lock: its clock counts nanoseconds, poll(2)'s does not. A kill releases it."""
-        if timeout_ns is None:
-            self._sleep.acquire()
-        else:
-            seconds = min(timeout_ns / 1e9, threading.TIMEOUT_MAX)
-            if not self._sleep.acquire(timeout=seconds):
-                return
+    def attend(self, *, interruptible: bool = True) -> None:
+        """Do what signals ask of this process's thread now: Killed, stop, Interrupted."""
+        while True:
+            if self.killed_by is not None and not self._stopped:
+                self._refuse()
+            if not self._stop_signal:
+                break
+            self._halt()
+        if interruptible:
+            with self.lock:
+                interrupted = self.signals.take_interrupt()
+                self.reconsider()
+            if interrupted:
+                raise Interrupted
+
+    def settle_due(self) -> bool:
+        """For the engine, when `due`: stop if asked to; tell whether the code must unwind because
+        the process was killed. What is due afterwards are handlers.
+        """
+        while self._stop_signal and self.killed_by is None:
+            self._halt()
+        if self.killed_by is None:
+            return False
+        self._checks += 1
+        return self._checks > _CHECKS_MAX or not self._is_spared()
+
+    def suspend(self, mask: int) -> NoReturn:
+        """Block exactly these signals and wait for a caught one (sigsuspend, pause): Interrupted,
+        Killed. The old mask comes back with the handler's return.
+        """
+        self.signals.swap_mask(mask)
+        while True:
+            self.wait(())
+
+    def take_signal(self, signals: int, timeout_ns: int | None) -> int:
+        """Wait for one of these signals and take it (sigtimedwait): EAGAIN when the time is over,
+        EINTR when another caught one is due.
+        """
+        deadline = None if timeout_ns is None else time.monotonic_ns() + timeout_ns
+        try:
+            while True:
+                with self.lock:
+                    signo = self.signals.await_signals(signals)
+                if signo:
+                    return signo
+                if self.attention:
+                    self.attend(interruptible=not self.signals.awaited)
+                left = None if deadline is None else deadline - time.monotonic_ns()
+                if left is not None and left <= 0:
+                    raise GuestError(Errno.EAGAIN)
+                self._waiting.sleep(left)
+        finally:
+            with self.lock:
+                self.signals.stop_awaiting()
+            self.tell_if_due()
+
+    def _glance(self) -> None:
+        """What a call that does not wait does when it is woken."""
+        if self.attention:
+            self.attend(interruptible=False)
+
+    def _refuse(self) -> None:
+        """It was killed: Killed. But a child of vfork cannot be unwound without its parent, so its
+        first calls fail with EINTR to let it reach its end by itself.
+        """
+        self._refusals += 1
+        if self._refusals <= _REFUSALS_MAX and self._is_spared():
+            raise Interrupted
         raise Killed
 
-    def _open_waker(self) -> int:
-        with self._lock:
-            if self._wake_fd < 0:
-                self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-                if self.killed_by is not None:
-                    os.eventfd_write(self._wake_fd, 1)
-            return self._wake_fd
+    def _is_spared(self) -> bool:
+        parent = self.vfork_parent
+        while parent is not None:
+            if parent.killed_by is not None:
+                return False
+            parent = parent.vfork_parent
+        return self.vfork_parent is not None
+
+    def _halt(self) -> None:
+        """Stop this thread until SIGCONT, or SIGKILL."""
+        with self.lock:
+            signo = self._stop_signal
+            if not signo:
+                return
+            stop = self._stops
+            self._stopped = True
+            self.change = Stopped(signo)
+            self.reconsider()
+        if self.on_change is not None:
+            self.on_change(self)
+        while self._stop_signal and self._stops == stop:
+            self._waiting.sleep(None)
+        with self.lock:
+            self._stopped = False
+            self.reconsider()
 
     # Signals.
 
@@ -190,28 +307,124 @@ class Process:
 
         0 only asks. The first deadly signal counts; later ones change nothing.
         """
-        deadly = signo != 0 and default_action(signo) is Action.TERMINATE
-        with self._lock:
+        if signo:
+            default_action(signo)
+        continued = False
+        with self.lock:
             if self.outcome is not None:
                 return False
-            if not deadly or self.killed_by is not None:
+            if not signo:
                 return True
-            self.killed_by = signo
-            if self._wake_fd >= 0:
-                os.eventfd_write(self._wake_fd, 1)
-        self._sleep.release()
-        self.on_kill.fire()
+            if signo in (_SIGCONT, _SIGKILL) and self._stop_signal:
+                self._stop_signal = 0
+                if self._stopped and signo == _SIGCONT:
+                    self.change = Continued()
+                    continued = True
+                self._waiting.wake()
+            self.signals.post(signo)
+        self.tell_if_due()
+        if continued and self.on_change is not None:
+            self.on_change(self)
         return True
+
+    def reconsider(self) -> None:
+        """Work out `attention` and `due` anew, and wake the thread if it has to look. Under the
+        lock.
+        """
+        if self._stopped and self._stop_signal:
+            self.attention = self.due = False
+            return
+        must = self.killed_by is not None or self._stop_signal != 0
+        signals = self.signals
+        self.due = must or bool(signals.deliverable)
+        self.attention = must or signals.interrupting or signals.awaited
+        if self.attention:
+            self._waiting.wake()
+
+    def tell_if_due(self) -> None:
+        """After a change, without the lock: interrupt the code if something is due."""
+        if not self.due:
+            return
+        if self.killed_by is not None:
+            self.on_kill.fire()
+            child = self._vfork_child
+            if child is not None:
+                child.signal(_SIGKILL)
+        if self.on_due is not None:
+            self.on_due(self)
+
+    def doom(self, signo: int) -> None:
+        """A deadly signal takes effect; the first counts. Under the lock."""
+        if self.killed_by is None:
+            self.killed_by = signo
+
+    def ask_to_stop(self, signo: int) -> None:
+        """A stop signal takes effect. Under the lock."""
+        if not self._stop_signal and self.killed_by is None:
+            self._stop_signal = signo
+            self._stops += 1
+
+    # Its children, seen by its own thread.
+
+    def open_child_events(self) -> int:
+        """A host fd that is readable after something happened to a child; read it, then look at the
+        children, then wait for it.
+        """
+        with self.lock:
+            if self._child_fd < 0 and self.outcome is None:
+                self._child_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            return self._child_fd
+
+    def tell_of_child(self) -> None:
+        """Something happened to a child."""
+        with self.lock:
+            if self._child_fd >= 0:
+                os.eventfd_write(self._child_fd, 1)
+
+    # vfork.
+
+    def lend_to(self, child: Process | None) -> None:
+        """Let a child of vfork use this process's thread and memory; None: it does not any more."""
+        with self.lock:
+            self._vfork_child = child
+            if child is not None:
+                child.vfork_parent = self
+                child.memory = self.memory
+                child.on_due = self.on_due
+        if child is not None and self.killed_by is not None:
+            child.signal(_SIGKILL)
+
+    def leave_parent(self) -> None:
+        """A child of vfork is on its own: it has its own, still empty, memory."""
+        parent = self.vfork_parent
+        if parent is None:
+            return
+        parent.lend_to(None)
+        with self.lock:
+            self.vfork_parent = None
+            self.memory = GuestMemory()
+            self.on_due = None
 
     # The end.
 
     def begin(self) -> None:
         """The calling thread is going to run the guest: its processor time starts here."""
         self._cpu_offset = time.thread_time_ns()
+        self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
 
     def cpu_time_ns(self) -> int:
         """Processor time used so far; only meaningful in the process's own thread."""
         return time.thread_time_ns() - self._cpu_offset
+
+    def cpu_used_ns(self) -> int:
+        """The same, from any thread; 0 while it has no thread of its own."""
+        clock = self._cpu_clock
+        if not clock or self.outcome is not None:
+            return self._cpu_total
+        try:
+            return max(0, time.clock_gettime_ns(clock) - self._cpu_offset)
+        except OSError:  # the thread has just gone
+            return self._cpu_total
 
     def finish(self, outcome: Outcome) -> None:
         """The guest will never run again: close its fds, tell everybody. The first outcome counts.
@@ -221,19 +434,32 @@ class Process:
         """
         if self._ended.is_set():
             return
-        self.memory.unbind()
+        if self._cpu_clock:
+            self._cpu_total = max(0, self.cpu_time_ns())
+        self.leave_parent()
+        self.unbind_memory()
         self.fds.close_all()
-        with self._lock:
+        with self.lock:
             if self.outcome is not None:
                 return
             self.outcome = outcome
-            if self._wake_fd >= 0:
-                os.close(self._wake_fd)
-                self._wake_fd = -1
+            self._stopped = False
+            self.signals.detach()
+            self.attention = self.due = False
+            self._waiting.close()
+            if self._child_fd >= 0:
+                os.close(self._child_fd)
+                self._child_fd = -1
             if self._exit_fd >= 0:
                 os.eventfd_write(self._exit_fd, 1)
         self._ended.set()
         self.on_exit.fire()
+        self.on_due = self.on_change = None
+
+    def unbind_memory(self) -> None:
+        """Forget the memory before the engine frees it; no signal stores words any more."""
+        with self.lock:
+            self.memory.unbind()
 
     def wait_exit(self, timeout: float | None = None) -> Outcome | None:
         """Block a thread of the host until the process has ended, at most `timeout` seconds."""
@@ -252,7 +478,7 @@ class Process:
 
     def watch_exit(self) -> int:
         """A host fd, readable once the process has ended; give it back with `unwatch_exit`."""
-        with self._lock:
+        with self.lock:
             if self._exit_watchers == 0:
                 self._exit_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 if self.outcome is not None:
@@ -262,7 +488,7 @@ class Process:
 
     def unwatch_exit(self) -> None:
         """Give back one `watch_exit`."""
-        with self._lock:
+        with self.lock:
             self._exit_watchers -= 1
             if self._exit_watchers == 0:
                 os.close(self._exit_fd)
@@ -270,23 +496,4 @@ class Process:
 
     def outcome_of_kill(self) -> Signaled:
         """The outcome of a process that a signal ended; SIGKILL when nobody recorded one."""
-        return Signaled(self.killed_by if self.killed_by is not None else 9)
-
-
-def _merged(fds: Sequence[tuple[int, int]]) -> dict[int, int]:
-    masks: dict[int, int] = {}
-    for fd, events in fds:
-        masks[fd] = masks.get(fd, 0) | events
-    return masks
-
-
-def _poll_until(poller: select.poll, timeout_ns: int | None) -> list[tuple[int, int]]:
-    if timeout_ns is None:
-        return poller.poll()
-    milliseconds = -(-timeout_ns // _NS_PER_MS)
-    while milliseconds > _POLL_MAX_MS:
-        ready = poller.poll(_POLL_MAX_MS)
-        if ready:
-            return ready
-        milliseconds -= _POLL_MAX_MS
-    return poller.poll(milliseconds)
+        return Signaled(self.killed_by if self.killed_by is not None else _SIGKILL)

@@ -2,7 +2,11 @@
 
 Execute permission is not asked for: WebAssembly modules come from package registries without it,
 and a file system may not have it at all. A file is a program when it starts with the WebAssembly
-magic number.
+magic number, or with `#!` and the path of an interpreter that is one.
+
+Scripts as on Linux (execve(2), binfmt_script): the first line counts up to 255 bytes; what follows
+the interpreter's path is one argument, blanks and all; an interpreter may be a script itself, four
+levels deep at most; its path is not looked for in PATH.
 """
 
 from __future__ import annotations
@@ -24,12 +28,24 @@ DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 """Docker's, for a process without PATH."""
 
 
+_SCRIPT_MAGIC: Final = b"#!"
+_LINE_MAX: Final = 255
+_LEVELS_MAX: Final = 4
+_BLANKS: Final = b" \t"
+
+
 class Program(NamedTuple):
     """A program that was found."""
 
     path: bytes
-    """Absolute, links resolved."""
+    """Absolute, links resolved; for a script its interpreter's."""
     content: Content
+    prefix: tuple[bytes, ...] = ()
+    """For a script: what stands in front of its arguments, in place of `argv[0]`."""
+
+    def arguments(self, argv: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The arguments that the program gets when `argv` was asked for."""
+        return (*self.prefix, *argv[1:]) if self.prefix else tuple(argv)
 
 
 def find_program(
@@ -37,13 +53,13 @@ def find_program(
 ) -> Program:
     """Find a program as execvp(3) does.
 
-    ENOENT: nothing there; EACCES: no regular file; ENOEXEC: no WebAssembly module (scripts: not
-    yet).
+    ENOENT: nothing there; EACCES: no regular file; ENOEXEC: neither a WebAssembly module nor a
+    script; ELOOP: scripts that interpret each other.
     """
     refused: GuestError | None = None
     for candidate in _candidates(name, cwd, environ):
         try:
-            return _load(namespace, caller, candidate)
+            return load_program(namespace, caller, candidate, cwd=cwd)
         except GuestError as error:
             if error.errno not in (Errno.ENOENT, Errno.ENOTDIR, Errno.EACCES):
                 raise
@@ -69,11 +85,33 @@ def _below(cwd: bytes, path: bytes) -> bytes:
     return path if path.startswith(b"/") else cwd.rstrip(b"/") + b"/" + path
 
 
-def _load(namespace: Namespace, caller: Caller, path: bytes) -> Program:
-    location = namespace.resolve(caller, namespace.root, path, follow=True)
-    if location.node.filetype != Filetype.REGULAR_FILE:
-        raise GuestError(Errno.EACCES)
-    content = location.node.content()
-    if bytes(content.data[:4]) != WASM_MAGIC:
+def load_program(namespace: Namespace, caller: Caller, path: bytes, *, cwd: bytes) -> Program:
+    """Load the program at a path, as execve(2) does; the errors of `find_program`."""
+    prefix: tuple[bytes, ...] = ()
+    for _level in range(_LEVELS_MAX + 1):
+        location = namespace.resolve(caller, namespace.root, _below(cwd, path), follow=True)
+        if location.node.filetype != Filetype.REGULAR_FILE:
+            raise GuestError(Errno.EACCES)
+        content = location.node.content()
+        if bytes(content.data[:4]) == WASM_MAGIC:
+            return Program(location.path(), content, prefix)
+        interpreter, argument = _interpreter(bytes(content.data[: _LINE_MAX + 1]))
+        prefix = (interpreter, *argument, path, *prefix[1:])
+        path = interpreter
+    raise GuestError(Errno.ELOOP)
+
+
+def _interpreter(start: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """What a script's first line says: a path, and one argument or none. ENOEXEC: no script, or the
+    line is too long to know the path.
+    """
+    if not start.startswith(_SCRIPT_MAGIC):
         raise GuestError(Errno.ENOEXEC)
-    return Program(location.path(), content)
+    line, newline, _ = start[len(_SCRIPT_MAGIC) :].partition(b"\n")
+    line = line.partition(b"\0")[0].lstrip(_BLANKS)
+    words = line.replace(b"\t", b" ").partition(b" ")
+    # Cut off within the path, it would name another file.
+    if not words[0] or (len(start) > _LINE_MAX and not newline and not words[1]):
+        raise GuestError(Errno.ENOEXEC)
+    argument = line[len(words[0]) :].strip(_BLANKS)
+    return words[0], (argument,) if argument else ()

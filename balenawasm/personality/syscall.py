@@ -11,10 +11,13 @@ to end the guest; any other exception is a bug and ends the guest too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from balenawasm.record import NamedTuple
 from balenawasm.wasi.signatures import SIGNATURES
+
+if TYPE_CHECKING:
+    from balenawasm.wasi.errno import Errno
 
 Handler = Callable[..., int]
 Support = Literal["full", "partial"]
@@ -31,6 +34,13 @@ class Syscall(NamedTuple):
     note: str = ""
     """What a guest's author should know: limits, choices the specification leaves open. Markdown,
     one line.
+    """
+    encode: Callable[[Errno], int] = int
+    """What the guest gets for an errno, as a u32."""
+    delivers: bool = False
+    """Whether caught signals are delivered (the guest's handlers run) on the way back."""
+    restarts: bool = True
+    """Whether an interruption by a signal with SA_RESTART starts the call anew, after the handler.
     """
 
 

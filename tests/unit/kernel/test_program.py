@@ -71,7 +71,7 @@ def test_found(
         (b"./directory", Errno.EACCES),
         (b"./text", Errno.ENOEXEC),
         (b"./empty", Errno.ENOEXEC),
-        (b"script", Errno.ENOEXEC),
+        (b"script", Errno.ENOENT),
         (b"./" + b"x" * 256, Errno.ENAMETOOLONG),
         (b"./x\0", Errno.EINVAL),
     ],
