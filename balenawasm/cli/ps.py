@@ -68,4 +68,5 @@ def _status(service: ServiceStatus) -> str:
 
 def port_text(port: PortStatus) -> str:
     """A published port as docker shows it."""
-    return f"{port.host_ip or '0.0.0.0'}:{port.host_port}->{port.container_port}/tcp"  # noqa: S104
+    address = port.host_ip or "0.0.0.0"  # noqa: S104 - as docker shows it
+    return f"{address}:{port.host_port}->{port.container_port}/{port.protocol}"

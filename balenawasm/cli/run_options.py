@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from balenawasm.cli.values import parse_port, parse_size, parse_tmpfs, parse_volume
+from balenawasm.cli.values import parse_network, parse_port, parse_size, parse_tmpfs, parse_volume
 from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -63,6 +63,20 @@ OPTIONS = (
         multiple=True,
     ),
     Option(
+        ("--allow",),
+        "allow",
+        'Allow traffic to a host outside: tcp://HOST:PORT, udp://HOST:PORT, or "all".',
+        "GRANT",
+        multiple=True,
+    ),
+    Option(
+        ("--network",),
+        "network",
+        "bridge (a network of its own), host (this machine's), or none.",
+        "MODE",
+        parse_network,
+    ),
+    Option(
         ("--unsetenv-all",),
         "bare_environment",
         "Give the program no variables but those of -e.",
@@ -93,6 +107,8 @@ class RunOptions(NamedTuple):
     volumes: tuple[tuple[str, str, bool], ...] = ()
     tmpfs: tuple[TmpfsMount, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    allow: tuple[str, ...] = ()
+    network: str | None = None
     workdir: str | None = None
     interactive: bool = False
     tty: bool = False

@@ -61,7 +61,7 @@ def parse_tmpfs(text: str) -> TmpfsMount:
 
 
 def parse_port(text: str) -> PublishedPort:
-    """`[IP:][HOST:]GUEST[/tcp]`; an IPv6 address stands in brackets.
+    """`[IP:][HOST:]GUEST[/tcp|/udp]`; an IPv6 address stands in brackets.
 
     Without HOST the system chooses a free port.
     """
@@ -74,12 +74,21 @@ def parse_port(text: str) -> PublishedPort:
     wrong = len(parts) > 2 or len(numbers) != len([part for part in parts if part])
     if wrong or not parts[-1] or any(number > _LAST_PORT for number in numbers):
         raise ValueError(f"{text!r} is not GUEST, HOST:GUEST or IP:HOST:GUEST")
+    if protocol not in ("", "tcp", "udp"):
+        raise ValueError(f"{protocol!r} in {text!r} is not a protocol; tcp and udp are")
     return PublishedPort(
         container_port=numbers[-1],
         host_port=numbers[0] if len(numbers) == 2 else None,
         host_ip=host_ip.lstrip("["),
         protocol=protocol or "tcp",
     )
+
+
+def parse_network(text: str) -> str:
+    """`bridge`, `host` or `none`."""
+    if text not in ("bridge", "host", "none"):
+        raise ValueError(f"{text!r} is not a network; bridge, host and none are")
+    return text
 
 
 def variable(text: str) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from balenawasm.compose.document import Value
 
+BRIDGE = "bridge"
+NETWORK_MODES = (BRIDGE, "host", "none")
+
 
 class MountKind(enum.Enum):
     """Where the files of a mount live."""
@@ -155,7 +158,8 @@ class Service:
     `command` and `entrypoint`: None leaves the image's, an empty tuple takes it away.
     `environment` has everything: env_file, environment, values from outside. `hostname` None is
     the service's name, `stop_signal` None is the image's; `stop_grace` is in seconds.
-    `stdin_from` is the service whose output is this one's input.
+    `stdin_from` is the service whose output is this one's input. `network_mode` is one of
+    NETWORK_MODES.
     """
 
     name: str
@@ -171,6 +175,7 @@ class Service:
     working_dir: str | None = None
     restart: Restart = Restart()
     hostname: str | None = None
+    network_mode: str = BRIDGE
     stop_signal: str | None = None
     stop_grace: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from balenawasm.compose.engine import DockerBuild, OwnBuild, find_build
 from balenawasm.compose.environment import read_environment, read_pairs, read_set_pairs
 from balenawasm.compose.limits import LIMIT_KEYS, read_limits
 from balenawasm.compose.model import (
+    BRIDGE,
+    NETWORK_MODES,
     Build,
     Condition,
     DependsOn,
@@ -54,6 +56,7 @@ _SERVICE_KEYS = frozenset(
         "hostname",
         "image",
         "labels",
+        "network_mode",
         "ports",
         "restart",
         "stop_grace_period",
@@ -120,6 +123,12 @@ class ServiceReader:
         labels = present(fields, "labels")
         ports = present(fields, "ports")
         expose = present(fields, "expose")
+        network_mode = self._network_mode(fields)
+        if network_mode != BRIDGE and ports is not None:
+            self._warnings.add_at(
+                ports, f"is ignored: nothing is published with network_mode {network_mode}"
+            )
+            ports = None
         service = Service(
             name=name,
             image=None if image is None else image.text(),
@@ -134,6 +143,7 @@ class ServiceReader:
             working_dir=_working_dir(fields),
             restart=_restart(fields),
             hostname=_hostname(fields),
+            network_mode=network_mode,
             stop_signal=_stop_signal(fields),
             stop_grace=_duration(fields, "stop_grace_period"),
             labels={}
@@ -144,6 +154,16 @@ class ServiceReader:
             x_balenawasm=read_extension(fields),
         )
         return Draft(name, item, service, optional_dependencies=optional)
+
+    def _network_mode(self, fields: Mapping[str, Item]) -> str:
+        item = present(fields, "network_mode")
+        if item is None or item.text() in NETWORK_MODES:
+            return BRIDGE if item is None else item.text()
+        if item.text() != "default":
+            self._warnings.add_at(
+                item, "is not supported yet: the service stays on the project's own network"
+            )
+        return BRIDGE
 
     def _build(self, item: Item, files: OwnBuild) -> Build:
         if not isinstance(item.value, Mapping):

@@ -81,7 +81,6 @@ CHANGED_SERVICE: Mapping[str, str] = {
     "healthcheck": "the service counts as healthy as soon as it runs",
     "ipc": "the service shares no memory with others",
     "links": "services reach each other by their names only",
-    "network_mode": "the service stays on the project's own network",
     "networks": "all services of the project share one network",
     "pid": "the service does not see other processes",
     "privileged": "the service gets no privileges",

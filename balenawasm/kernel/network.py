@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from balenawasm.kernel.socket_base import BaseSocket
     from balenawasm.kernel.socket_local import LocalSocket
     from balenawasm.kernel.socket_udp import UdpSocket
+    from balenawasm.kernel.tls import TlsService
     from balenawasm.vfs.node import Caller
     from balenawasm.vfs.path import Namespace
 
@@ -90,6 +91,7 @@ class NetworkStack:
         policy: OutboundPolicy | None = None,
         log: Callable[[str], None] = lambda line: None,
         resolver: OutsideResolver | None = None,
+        tls: Sequence[tuple[str, str, str, str, bool]] = (),
     ) -> None:
         """Join the network at `network_directory` with the virtual `address`, or have a loopback
         only.
@@ -112,6 +114,8 @@ class NetworkStack:
         self._published_udp = {port: tuple(fds) for port, fds in (published_udp or {}).items()}
         self._loopback = SocketDirectory(loopback_directory)
         self._network: SocketDirectory | None = None
+        self._shared: SocketDirectory | None = None
+        """Where Unix sockets in shared volumes are, when that is not the network."""
         self._prefix = ""
         if address is not None and network_directory is not None:
             self._network = SocketDirectory(network_directory)
@@ -123,6 +127,9 @@ class NetworkStack:
         self._sockets: weakref.WeakValueDictionary[int, BaseSocket] = weakref.WeakValueDictionary()
         self._local_names: LocalNames | None = None
         self._passed_files: PassedFiles | None = None
+        self._tls_grants = tuple(tls)
+        self._tls: TlsService | None = None
+        self._log = log
 
     def close(self) -> None:
         """Close every socket that is left, with an fd or without; give back the directories."""
@@ -130,9 +137,12 @@ class NetworkStack:
             left.close()
         if self._passed_files is not None:
             self._passed_files.close()
+        if self._tls is not None:
+            self._tls.close()
         self._loopback.close()
-        if self._network is not None:
-            self._network.close()
+        for directory in (self._network, self._shared):
+            if directory is not None:
+                directory.close()
 
     @property
     def gateway(self) -> str:
@@ -209,7 +219,7 @@ class NetworkStack:
             if self._local_names is None:
                 from balenawasm.kernel.local_names import LocalNames  # noqa: PLC0415 - as above
 
-                self._local_names = LocalNames(self._loopback, self._network)
+                self._local_names = LocalNames(self._loopback, self._shared or self._network)
             return self._local_names
 
     @property
@@ -221,6 +231,15 @@ class NetworkStack:
 
                 self._passed_files = PassedFiles()
             return self._passed_files
+
+    def tls(self) -> TlsService:
+        """TLS for the container's connections."""
+        with self._lock:
+            if self._tls is None:
+                from balenawasm.kernel.tls import TlsService  # noqa: PLC0415 - it imports ssl
+
+                self._tls = TlsService(self, self._tls_grants, self._log)
+            return self._tls
 
     # Ports and doors.
 

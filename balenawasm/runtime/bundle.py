@@ -60,10 +60,17 @@ class Mount(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A container port with an outside listener: `listener` counts the fds handed to the runner."""
+    """A container port that the outside reaches: `listener` counts the fds handed to the runner.
+
+    `protocol` is tcp or udp.
+    """
 
     container_port: int
     listener: int
+    protocol: str = "tcp"
+
+
+NETWORK_MODES = ("bridge", "host", "none")
 
 
 class Network(NamedTuple):
@@ -71,7 +78,9 @@ class Network(NamedTuple):
 
     `address` is its virtual IPv4 address; `directory` holds the network's listeners as Unix sockets
     (`<address>/tcp-<port>`); `hosts_file` maps names to addresses. `allow` lists what may be
-    reached outside, `host:port` with `*` for either; empty means nothing.
+    reached outside, `host:port` with `*` for either; empty means nothing. `mode` is one of
+    NETWORK_MODES: host is the host's own network, none has a loopback only; both ignore the rest
+    but for `directory`.
     """
 
     address: str
@@ -79,6 +88,7 @@ class Network(NamedTuple):
     hosts_file: str
     published: tuple[Published, ...] = ()
     allow: tuple[str, ...] = ()
+    mode: str = "bridge"
 
 
 class Limits(NamedTuple):
@@ -155,6 +165,8 @@ class Bundle(NamedTuple):
             raise BundleError(f"bundle version {self.version} is not {BUNDLE_VERSION}")
         if not self.argv:
             raise BundleError("argv: a container needs a program")
+        if self.network is not None and self.network.mode not in NETWORK_MODES:
+            raise BundleError(f"network.mode: {self.network.mode!r} is not a mode")
         if not self.cwd.startswith(b"/"):
             raise BundleError("cwd: not an absolute path")
         for text in (*self.argv, *self.env, self.cwd):

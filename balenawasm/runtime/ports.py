@@ -1,8 +1,9 @@
-"""Published ports: listening TCP sockets on the host that are handed to runners, without a proxy.
+"""Published ports: TCP and UDP sockets on the host that are handed to runners, without a proxy.
 
-The sockets listen from the moment they are bound. Only then does Linux tell two holders of a port
+TCP sockets listen from the moment they are bound. Only then does Linux tell two holders of a port
 apart (both set SO_REUSEADDR so that a restart does not wait for TIME_WAIT), and clients that come
-while a service starts or restarts wait in the backlog instead of being refused.
+while a service starts or restarts wait in the backlog instead of being refused. So do datagrams, in
+the UDP socket's buffer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BACKLOG = 4096
+_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 class PortError(BalenaWasmError):
@@ -73,9 +75,9 @@ def bind_ports(ports: Iterable[PublishedPort]) -> tuple[BoundPort, ...]:
 
 def bind_port(port: PublishedPort) -> BoundPort:
     """Bind one port and listen; raises PortInUseError or PortError."""
-    if port.protocol != "tcp":
+    if port.protocol not in _TYPES:
         raise PortError(
-            f"cannot publish port {port.container_port}/{port.protocol}: only TCP is supported yet"
+            f"cannot publish port {port.container_port}/{port.protocol}: only tcp and udp are"
         )
     address = port.host_ip.strip("[]") or "0.0.0.0"  # noqa: S104 - as Docker, when asked for none
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -83,11 +85,13 @@ def bind_port(port: PublishedPort) -> BoundPort:
         socket.inet_pton(family, address)
     except OSError:
         raise PortError(f"cannot publish on {port.host_ip!r}: not an IP address") from None
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, _TYPES[port.protocol])
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if port.protocol == "tcp":  # two UDP sockets that set it would share the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port.host_port or 0))
-        sock.listen(BACKLOG)
+        if port.protocol == "tcp":
+            sock.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()
         raise _explained(port, error) from error
@@ -99,9 +103,10 @@ def _explained(port: PublishedPort, error: OSError | OverflowError) -> PortError
     if isinstance(error, OverflowError):
         return PortError(f"cannot publish port {where}: a port is between 0 and 65535")
     if error.errno == errno.EADDRINUSE:
+        listing = "ltn" if port.protocol == "tcp" else "un"
         return PortInUseError(
             f"port {where} is already in use on this host",
-            hint=f"`ss -ltnp 'sport = :{port.host_port}'` shows by what; publish another port"
+            hint=f"`ss -{listing}p 'sport = :{port.host_port}'` shows by what; publish another port"
             f" (`-p OTHER:{port.container_port}`) or stop that program",
         )
     if error.errno in (errno.EACCES, errno.EPERM):

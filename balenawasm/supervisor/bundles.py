@@ -52,10 +52,13 @@ def make_bundle(
             directory=str(network),
             hosts_file=str(network / HOSTS_FILE),
             published=tuple(
-                Published(container_port=port.container_port, listener=number)
+                Published(
+                    container_port=port.container_port, listener=number, protocol=port.protocol
+                )
                 for number, port in enumerate(service.ports)
             ),
             allow=service.allow,
+            mode=service.network_mode,
         ),
         hostname=service.hostname or service.name,
         limits=service.limits,

@@ -103,6 +103,7 @@ class _Builder:
             stop_signal=signal_number(service.stop_signal or config.stop_signal),
             stop_grace=DEFAULT_GRACE if service.stop_grace is None else service.stop_grace,
             hostname=service.hostname or "",
+            network_mode=service.network_mode,
             allow=_allowed(service),
             preopens=tuple(_bytes(name) for name in config.preopens),
             limits=_limits(service.limits),

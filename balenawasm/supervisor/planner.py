@@ -211,9 +211,9 @@ def _stopped(current: CurrentProject, container: CurrentContainer) -> tuple[Step
 
 def _port_is_taken(current: CurrentProject, service: ServiceTarget) -> bool:
     """Whether another service still holds one of the ports, which it is about to give up."""
-    wanted = {port.host_port for port in service.ports if port.host_port}
+    wanted = {(port.host_port, port.protocol) for port in service.ports if port.host_port}
     return any(
-        port.host_port in wanted
+        (port.host_port, port.protocol) in wanted
         for name, ports in current.open_ports.items()
         if name != service.name
         for port in ports

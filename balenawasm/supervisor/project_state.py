@@ -234,6 +234,7 @@ class ProjectState:
                     host_ip=bound.port.host_ip,
                     host_port=bound.host_port,
                     container_port=bound.port.container_port,
+                    protocol=bound.port.protocol,
                 )
                 for bound in self.ports.get(name, ())
             ),

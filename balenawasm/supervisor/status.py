@@ -30,6 +30,7 @@ class PortStatus(NamedTuple):
     host_ip: str
     host_port: int
     container_port: int
+    protocol: str = "tcp"
 
 
 class ServiceStatus(NamedTuple):

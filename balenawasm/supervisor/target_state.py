@@ -116,6 +116,7 @@ class ServiceTarget(NamedTuple):
     stdin_from: str = ""
     stdout_to: str = ""
     log_limits: LogLimits = DEFAULT_LOG_LIMITS
+    network_mode: str = "bridge"
 
     @property
     def identity(self) -> Digest:
@@ -185,12 +186,12 @@ class ProjectTarget(NamedTuple):
 
     def _check_ports(self) -> None:
         """Refuse two services that publish the same port: the second could never start."""
-        holders: dict[int, str] = {}
+        holders: dict[tuple[int, str], str] = {}
         for service in self.services:
             for port in service.ports:
                 if not port.host_port:
                     continue
-                holder = holders.setdefault(port.host_port, service.name)
+                holder = holders.setdefault((port.host_port, port.protocol), service.name)
                 if holder != service.name:
                     raise TargetStateError(
                         f"services {holder} and {service.name} both publish port {port.host_port}"

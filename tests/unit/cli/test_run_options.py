@@ -43,7 +43,7 @@ def test_what_it_reads_click_reads_alike(words: list[str]) -> None:
 
 def test_every_option() -> None:
     words = (
-        "run -e A=1 --env=B=2 -v a:/b --tmpfs /t:size=1k -p 8080:80 --unsetenv-all -w /w -i -t"
+        "run -e A=1 --env=B=2 -v a:/b --tmpfs /t:size=1k -p 8080:80 --allow udp://a:1 --network none --unsetenv-all -w /w -i -t"
         " --memory 1k --entrypoint e i a -b"
     )
     assert read_plainly(words.split()) == RunOptions(
@@ -53,6 +53,8 @@ def test_every_option() -> None:
         volumes=(("a", "/b", False),),
         tmpfs=(TmpfsMount("/t", 1024),),
         ports=(PublishedPort(container_port=80, host_port=8080),),
+        allow=("udp://a:1",),
+        network="none",
         workdir="/w",
         interactive=True,
         tty=True,

@@ -44,11 +44,26 @@ def test_a_port_can_be_bound_again_at_once() -> None:
     bind_port(published(number)).close()
 
 
+def test_a_udp_port_receives_and_is_nobody_elses() -> None:
+    bound = bind_port(published(protocol="udp"))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"hello", ("127.0.0.1", bound.host_port))
+            bound.socket.settimeout(30)
+            assert bound.socket.recv(100) == b"hello"
+        with pytest.raises(PortInUseError) as caught:
+            bind_port(published(bound.host_port, protocol="udp"))
+        assert "ss -unp" in (caught.value.hint or "")
+        bind_port(published(bound.host_port)).close()  # TCP has ports of its own
+    finally:
+        bound.close()
+
+
 @pytest.mark.parametrize(
     ("port", "text"),
     [
         (published(70000), "between 0 and 65535"),
-        (published(protocol="udp"), "only TCP"),
+        (published(protocol="sctp"), "only tcp and udp"),
         (PublishedPort(container_port=1, host_ip="localhost"), "not an IP address"),
         (PublishedPort(container_port=1, host_ip="203.0.113.1"), "does not have that address"),
     ],
