@@ -36,7 +36,7 @@ from balenawasm.engine.program_file import CANNOT_EXECUTE
 from balenawasm.engine.thread_stack import check_stack
 from balenawasm.engine.traps import printable, summary, take_trap
 from balenawasm.errors import BalenaWasmError
-from balenawasm.kernel.outcome import Exited, Outcome, Trapped
+from balenawasm.kernel.outcome import Exited, Outcome, Signaled, Trapped
 from balenawasm.kernel.session import current
 
 if TYPE_CHECKING:
@@ -225,11 +225,18 @@ def _finish(process: Process, outcome: Outcome) -> None:
     last = current.process
     while last is not process:
         parent = last.vfork_parent
-        last.finish(outcome)
+        last.finish(_own(last, outcome))
         if parent is None:
             break
         last = parent
-    process.finish(outcome)
+    process.finish(_own(process, outcome))
+
+
+def _own(process: Process, outcome: Outcome) -> Outcome:
+    """The outcome, with the process's own signal where another's ended them both."""
+    if isinstance(outcome, Signaled) and process.killed_by is not None:
+        return process.outcome_of_kill()
+    return outcome
 
 
 def _ended(process: Process, error: int, trap: int) -> Outcome:
