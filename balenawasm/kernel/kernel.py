@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.node import Content
     from balenawasm.vfs.path import Namespace
+    from balenawasm.vfs.socket import Network
 
 FIRST_PREOPEN = 3
 ARGUMENTS_MAX = 2 << 20
@@ -72,6 +73,10 @@ class Kernel:
         self.processes = ProcessTable(limits.processes)
         self.log = log
         """Takes one line (or several) about something gone wrong, for the container's log."""
+        self.network: Callable[[], Network] | None = None
+        """Gives the container's network stack, made when it is first asked for; set it after a
+        fork.
+        """
         self._executor = executor
         self._workers = WorkerPool(limits.stack_bytes)
         self._control: Control | None = None

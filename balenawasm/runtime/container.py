@@ -89,6 +89,7 @@ class Container:
                 ),
                 log=log,
             )
+            self._kernel.network = self._network.get
             root.show_processes(self._kernel)
             undo.pop_all()
         self.environ = _environment(bundle)

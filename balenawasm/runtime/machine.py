@@ -4,6 +4,7 @@ together, for the zygote, for `run` and for the builder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.engine.code_cache import CodeCache
@@ -11,10 +12,38 @@ from balenawasm.engine.machine import Machine
 from balenawasm.personality import preview1
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from balenawasm.engine.linker import Tables
+    from balenawasm.personality.syscall import Syscall
     from balenawasm.runtime.home import Home
 
-TABLES: Final[Tables] = {"wasi_snapshot_preview1": preview1.TABLE}
+_PREVIEW1: Final = "wasi_snapshot_preview1"
+_POSIX: Final = "balenawasm_posix"
+
+
+class _Doors(Mapping[str, "Mapping[str, Syscall]"]):
+    """Every personality's system calls; those but for preview 1's are imported when a program asks
+    for them.
+    """
+
+    def __getitem__(self, module: str) -> Mapping[str, Syscall]:
+        if module == _PREVIEW1:
+            return preview1.TABLE
+        if module == _POSIX:
+            from balenawasm.personality import posix  # noqa: PLC0415 - see the class
+
+            return posix.TABLE
+        raise KeyError(module)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((_PREVIEW1, _POSIX))
+
+    def __len__(self) -> int:
+        return 2
+
+
+TABLES: Final[Tables] = _Doors()
 """Every personality: import module → its system calls."""
 
 
