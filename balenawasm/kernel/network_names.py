@@ -61,10 +61,14 @@ class NetworkNames:
         self._names_of_outside: OrderedDict[str, set[str]] = OrderedDict()
         self._denied: set[str] = set()
 
+    def outside_names(self, host: str) -> set[str]:
+        """An outside address and the names whose lookup gave it."""
+        with self._lock:
+            return self._names_of_outside.get(host, set()) | {host}
+
     def check_outside(self, host: str, port: int, protocol: str) -> None:
         """EACCES, and a line in the log, unless a grant allows traffic to an address outside."""
-        with self._lock:
-            names = self._names_of_outside.get(host, set()) | {host}
+        names = self.outside_names(host)
         if not self._policy.allows(names, port, protocol):
             self._deny(names - {host} or names, port, protocol)
             raise GuestError(Errno.EACCES)

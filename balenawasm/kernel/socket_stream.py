@@ -24,12 +24,12 @@ from balenawasm.wasi.errno import FROM_HOST, Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import NONBLOCK, SHUT_RD, SHUT_WR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from balenawasm.kernel.network_listener import Accepted, Listener
     from balenawasm.vfs.description import Buffers, Description
     from balenawasm.vfs.node import Caller
-    from balenawasm.vfs.socket import Address
+    from balenawasm.vfs.socket import Address, Layer
 
 LONGEST_PEEK: Final = 2000
 """Bytes of one `peek`: their hexadecimal form fits into a link's target."""
@@ -197,6 +197,10 @@ class StreamSocket(BaseSocket):
         host = self._host
         if not self._is(State.CONNECTING) or host is None:
             return
+        if self.layer is not None:
+            if has_begun(host):
+                self._state = State.CONNECTED
+            return
         poll = select.poll()
         poll.register(host, select.POLLOUT)
         if not poll.poll(0):
@@ -210,6 +214,40 @@ class StreamSocket(BaseSocket):
         self._remote = self._nobody
         # The host fd may be polled right now: keep it open (it reports POLLHUP) until close or the
         # next connect.
+
+    # A layer, such as TLS.
+
+    def put_layer(
+        self, caller: Caller, begin: Callable[[socket.socket], tuple[socket.socket, Layer]]
+    ) -> None:
+        """Have `begin` put a layer on the connection and wait for it: EINPROGRESS with NONBLOCK,
+        then it is over when the fd is readable. Once more is how one asks: EALREADY, EISCONN.
+
+        ENOTCONN; EPROTO and others when the layer fails.
+        """
+        with self._lock:
+            self._finish_connect()
+            if self._is(State.CONNECTING):
+                raise GuestError(Errno.EALREADY)
+            if self.layer is not None:
+                self.layer.check_end()
+                raise GuestError(Errno.EISCONN)
+            if not self._is(State.CONNECTED) or self._host is None:
+                raise GuestError(Errno.ENOTCONN)
+            self._host, self.layer = begin(self._host)
+            self.host_fd = self._host.fileno()
+            self._state = State.CONNECTING
+        if self.flags & NONBLOCK:
+            raise GuestError(Errno.EINPROGRESS)
+        while self.is_connecting():
+            self._wait(caller, select.POLLIN)
+        self.layer.check_end()
+
+    def is_connecting(self) -> bool:
+        """Whether a connection, or a layer on it, is still to come about."""
+        with self._lock:
+            self._finish_connect()
+            return self._is(State.CONNECTING)
 
     def shutdown(self, how: int) -> None:
         """POSIX `shutdown` with SHUT_RD, SHUT_WR of wasi.flags; on a listener it ends listening."""
@@ -267,6 +305,8 @@ class StreamSocket(BaseSocket):
                 self._fail(error, total)
                 return total
             total += count
+            if not count and not total and self.layer is not None:
+                self.layer.check_end()
             if flags & (MSG_WAITALL | MSG_PEEK) != MSG_WAITALL or not count:
                 return total
             buffers = after(buffers, count)
@@ -342,6 +382,8 @@ class StreamSocket(BaseSocket):
         next time.
         """
         if not done:
+            if self.layer is not None:
+                self.layer.check_end()
             self._raise_host(error)
 
     def peek(self, caller: Caller, count: int) -> bytes:
@@ -398,6 +440,17 @@ class StreamSocket(BaseSocket):
 
     def _option_host(self) -> socket.socket | None:
         return self._host
+
+
+def has_begun(host: socket.socket) -> bool:
+    """Whether a layer has agreed with its peer, or given up; takes the byte that says so."""
+    try:
+        host.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def begin_connect(host_socket: socket.socket, address: tuple[str, int]) -> bool:

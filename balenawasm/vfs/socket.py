@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from balenawasm.vfs.description import Buffers
     from balenawasm.vfs.endpoint import Endpoint, LocalName
+    from balenawasm.vfs.filesystems.net_datagrams import Held
+    from balenawasm.vfs.filesystems.net_tls import Tls, TlsFacts, TlsFailure
     from balenawasm.vfs.node import Caller
 
 Address: TypeAlias = "Endpoint | LocalName"
@@ -54,6 +56,23 @@ class Received(NamedTuple):
     passed: tuple[Description, ...] = ()
 
 
+class Layer(Protocol):
+    """Something between a stream socket and its connection, such as TLS (`kernel.tls_session`).
+
+    It takes the host socket and gives one end of a socket pair instead. That it has agreed with its
+    peer, or failed, it tells by one byte on the pair, or by closing it.
+    """
+
+    failure: TlsFailure | None
+    """Why it ended, if that was not the good end."""
+    facts: TlsFacts | None
+    """What has been agreed; None before."""
+
+    def check_end(self) -> None:
+        """The guest met the end of its stream: raise what it was, unless it is the good end."""
+        ...
+
+
 class SocketDescription(Description):
     """One open socket, with what the socket functions need beside `Description`'s own methods."""
 
@@ -62,6 +81,10 @@ class SocketDescription(Description):
     kind: str = STREAM
     inode: int
     """The st_ino of the socket, unique in the container: its name below /net/sock."""
+    held: Held | None = None
+    """What guests that work with files have waiting at a datagram socket."""
+    layer: Layer | None = None
+    """What lies between the guest and the connection."""
 
     def __init__(self, flags: int = 0) -> None:
         super().__init__(None, flags)
@@ -127,6 +150,10 @@ class SocketDescription(Description):
         """The peer's address. ENOTCONN."""
         raise GuestError(Errno.ENOTCONN)
 
+    def is_connecting(self) -> bool:
+        """Whether a connection, or a layer on it, is still to come about."""
+        return False
+
     def take_error(self) -> Errno:
         """The pending error (SO_ERROR), which is cleared; SUCCESS for none."""
         return Errno.SUCCESS
@@ -191,4 +218,8 @@ class Network(Protocol):
 
     def names_of(self, address: str) -> list[str]:
         """The host names of an address. ENOENT."""
+        ...
+
+    def tls(self) -> Tls:
+        """The container's TLS."""
         ...

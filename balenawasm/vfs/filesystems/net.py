@@ -11,10 +11,11 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.vfs.directory import open_directory
-from balenawasm.vfs.endpoint import numeric, parse_endpoint, split_destination
+from balenawasm.vfs.endpoint import is_inet6, numeric, parse_endpoint, split_destination
 from balenawasm.vfs.filesystems.net_commands import COMMANDS, Command, WaitingRoom, connect_to
 from balenawasm.vfs.filesystems.text import TextFile
 from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
+from balenawasm.vfs.socket import DGRAM, INET, INET6, SEQPACKET, STREAM
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import NONBLOCK, Filetype
 
@@ -44,15 +45,41 @@ class NetFs:
             b"listen": _Names(12, lambda name: _listening(network, name)),
             b"connect": _Names(13, lambda name: _connecting(network, name)),
         }
+        udp = {
+            b"new": _Opener(71, lambda caller, flags: _new_udp(network, INET, flags)),
+            b"bind": _Names(72, lambda name: _bound_udp(network, name)),
+            b"connect": _Names(73, lambda name: _connecting(network, name, DGRAM)),
+        }
+        unix: dict[bytes, Node] = {}
+        for number, kind in enumerate((STREAM, DGRAM, SEQPACKET)):
+            unix[kind.encode()] = _unix(network, waiting, 90 + 3 * number, kind)
         pair = {b"new": _Opener(21, lambda caller, flags: _new_pair(network, waiting, flags))}
         root: dict[bytes, Node] = {
             name: _text(2 + index, _always(text))
             for index, (name, text) in enumerate(texts.items())
         }
         root[b"tcp"] = _Directory(10, tcp)
+        root[b"tcp6"] = _Directory(
+            14, {b"new": _Opener(15, lambda caller, flags: _new(network, flags, INET6))}
+        )
+        root[b"udp"] = _Directory(70, udp)
+        root[b"udp6"] = _Directory(
+            74, {b"new": _Opener(75, lambda caller, flags: _new_udp(network, INET6, flags))}
+        )
+        root[b"unix"] = _Directory(80, unix)
         root[b"pair"] = _Directory(20, pair)
         root[b"sock"] = _Sockets(30, network, waiting)
+        root[b"tls"] = _Directory(
+            60,
+            {
+                b"new": _Opener(61, lambda caller, flags: _new_tls(network, flags)),
+                b"connect": _Names(62, lambda name: _connecting_tls(network, name)),
+            },
+        )
         root[b"dns"] = _Names(40, lambda name: _text(_number(name), _addresses(network, name)))
+        root[b"dns6"] = _Names(
+            41, lambda name: _text(_number(name), _addresses(network, name, INET6))
+        )
         root[b"names"] = _Names(50, lambda name: _text(_number(name), _names(network, name)))
         self.root: Node = _Directory(1, root)
 
@@ -60,8 +87,37 @@ class NetFs:
 # What openings do.
 
 
-def _new(network: Network, flags: OpenFlags) -> Description:
-    return network.new_socket(flags.fdflags & NONBLOCK)
+def _new(network: Network, flags: OpenFlags, family: str = INET) -> Description:
+    return network.new_socket(flags.fdflags & NONBLOCK, family)
+
+
+def _new_udp(network: Network, family: str, flags: OpenFlags) -> Description:
+    return network.new_udp(flags.fdflags & NONBLOCK, family)
+
+
+def _unix(network: Network, waiting: WaitingRoom, inode: int, kind: str) -> Node:
+    def pair(caller: Caller, flags: OpenFlags) -> Description:
+        first, second = network.new_local_pair(kind, flags.fdflags & NONBLOCK)
+        waiting.add(first, None, second)
+        return first
+
+    def new(caller: Caller, flags: OpenFlags) -> Description:
+        return network.new_local(kind, flags.fdflags & NONBLOCK)
+
+    return _Directory(inode, {b"new": _Opener(inode + 1, new), b"pair": _Opener(inode + 2, pair)})
+
+
+def _bound_udp(network: Network, name: bytes) -> Node:
+    endpoint = parse_endpoint(name)
+
+    def bind(caller: Caller, flags: OpenFlags) -> Description:
+        family = INET6 if is_inet6(endpoint.host) else INET
+        new = network.new_udp(flags.fdflags & NONBLOCK, family)
+        with _ClosedOnError(new):
+            new.bind(endpoint)
+        return new
+
+    return _Opener(_number(name), bind)
 
 
 def _new_pair(network: Network, waiting: WaitingRoom, flags: OpenFlags) -> Description:
@@ -74,7 +130,8 @@ def _listening(network: Network, name: bytes) -> Node:
     endpoint = parse_endpoint(name)
 
     def listen(caller: Caller, flags: OpenFlags) -> Description:
-        new = network.new_socket(flags.fdflags & NONBLOCK)
+        family = INET6 if is_inet6(endpoint.host) else INET
+        new = network.new_socket(flags.fdflags & NONBLOCK, family)
         with _ClosedOnError(new):
             new.set_option("SO_REUSEADDR", "1")
             new.bind(endpoint)
@@ -84,11 +141,13 @@ def _listening(network: Network, name: bytes) -> Node:
     return _Opener(_number(name), listen)
 
 
-def _connecting(network: Network, name: bytes) -> Node:
+def _connecting(network: Network, name: bytes, kind: str = STREAM) -> Node:
     host, port = split_destination(name)
 
     def connect(caller: Caller, flags: OpenFlags) -> Description:
-        new = network.new_socket(flags.fdflags & NONBLOCK)
+        family = INET6 if ":" in host else INET
+        make = network.new_socket if kind == STREAM else network.new_udp
+        new = make(flags.fdflags & NONBLOCK, family)
         with _ClosedOnError(new):
             try:
                 connect_to(network, new, caller, host, port)
@@ -98,6 +157,21 @@ def _connecting(network: Network, name: bytes) -> Node:
         return new
 
     return _Opener(_number(name), connect)
+
+
+def _new_tls(network: Network, flags: OpenFlags) -> Description:
+    from balenawasm.vfs.filesystems import net_tls  # noqa: PLC0415 - most programs have none
+
+    return net_tls.new_context(network, flags)
+
+
+def _connecting_tls(network: Network, name: bytes) -> Node:
+    from balenawasm.vfs.filesystems import net_tls  # noqa: PLC0415 - as above
+
+    split_destination(name)
+    return _Opener(
+        _number(name), lambda caller, flags: net_tls.connect(network, caller, flags, name)
+    )
 
 
 class _ClosedOnError:
@@ -114,13 +188,13 @@ class _ClosedOnError:
             self._socket.close()
 
 
-def _addresses(network: Network, name: bytes) -> Callable[[Caller], bytes]:
+def _addresses(network: Network, name: bytes, family: str = INET) -> Callable[[Caller], bytes]:
     try:
         host = name.decode("ascii")
     except UnicodeDecodeError:
         raise GuestError(Errno.ENOENT) from None
 
-    return lambda caller: "".join(f"{a}\n" for a in network.lookup(caller, host)).encode()
+    return lambda caller: "".join(f"{a}\n" for a in network.lookup(caller, host, family)).encode()
 
 
 def _names(network: Network, name: bytes) -> Callable[[Caller], bytes]:

@@ -10,7 +10,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.record import NamedTuple
-from balenawasm.vfs.endpoint import Endpoint, parse_endpoint, split_destination
+from balenawasm.vfs.endpoint import (
+    Endpoint,
+    parse_endpoint,
+    parse_local_name,
+    split_destination,
+)
+from balenawasm.vfs.socket import ALL, INET, UNIX
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import SHUT_RD, SHUT_WR
 
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from balenawasm.vfs.node import Caller
-    from balenawasm.vfs.socket import Network, SocketDescription
+    from balenawasm.vfs.socket import Address, Network, SocketDescription
 
 MOST_PENDING: Final = 64
 """Accepted connections of one listener that have no fd yet."""
@@ -105,8 +111,13 @@ class Command(NamedTuple):
     caller: Caller
 
 
+def address_of(socket: SocketDescription, text: bytes) -> Address:
+    """A numeric address, or a Unix socket's name, as commands to this socket write it; EINVAL."""
+    return parse_local_name(text) if socket.family == UNIX else parse_endpoint(text)
+
+
 def _bind(command: Command, argument: bytes) -> bytes:
-    command.socket.bind(parse_endpoint(argument))
+    command.socket.bind(address_of(command.socket, argument))
     return _OK
 
 
@@ -122,9 +133,29 @@ def _accept(command: Command, argument: bytes) -> bytes:
 
 
 def _connect_command(command: Command, argument: bytes) -> bytes:
+    if command.socket.family == UNIX:
+        command.socket.connect(command.caller, parse_local_name(argument))
+        return _OK
     host, port = split_destination(argument)
     connect_to(command.network, command.socket, command.caller, host, port)
     return _OK
+
+
+def _disconnect(command: Command, argument: bytes) -> bytes:
+    command.socket.connect(command.caller, None)
+    return _OK
+
+
+def _recvfrom(command: Command, argument: bytes) -> bytes:
+    from balenawasm.vfs.filesystems.net_datagrams import receive_from  # noqa: PLC0415 - seldom used
+
+    return receive_from(command, argument)
+
+
+def _sendto(command: Command, argument: bytes) -> bytes:
+    from balenawasm.vfs.filesystems.net_datagrams import send_to  # noqa: PLC0415 - as above
+
+    return send_to(command, argument)
 
 
 def _shutdown(command: Command, argument: bytes) -> bytes:
@@ -153,6 +184,18 @@ def _peer(command: Command, argument: bytes) -> bytes:
     return b"%d" % command.waiting.call_peer(command.socket.inode, command.caller.pid)
 
 
+def _tls(command: Command, argument: bytes) -> bytes:
+    from balenawasm.vfs.filesystems import net_tls  # noqa: PLC0415 - most programs have none
+
+    return net_tls.start(command, argument)
+
+
+def _tls_info(command: Command, argument: bytes) -> bytes:
+    from balenawasm.vfs.filesystems import net_tls  # noqa: PLC0415 - as above
+
+    return net_tls.ask(command, argument)
+
+
 def _count(argument: bytes) -> int:
     digits = argument.removeprefix(b"-")  # listen(-1) is legal
     if not digits.isdigit() or len(digits) > 10:
@@ -173,6 +216,12 @@ COMMANDS: Final[Mapping[bytes, Callable[[Command, bytes], bytes]]] = {
     b"setopt": _setopt,
     b"peek": _peek,
     b"peer": _peer,
+    b"disconnect": _disconnect,
+    b"recvfrom": _recvfrom,
+    b"sendto": _sendto,
+    b"pending": lambda command, argument: b"%d" % command.socket.pending(),
+    b"tls": _tls,
+    b"tls-info": _tls_info,
 }
 """The first word of a command → what it does; the rest is its argument."""
 
@@ -182,7 +231,8 @@ def connect_to(
 ) -> None:
     """Try a host's addresses in turn; the last failure is the answer."""
     failure = Errno.ENOENT
-    for address in network.lookup(caller, host):
+    family = INET if socket.family == INET else ALL
+    for address in network.lookup(caller, host, family):
         try:
             socket.connect(caller, Endpoint(address, port))
         except GuestError as error:
