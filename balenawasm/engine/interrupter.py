@@ -22,8 +22,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.engine.callbacks import current
 from balenawasm.engine.library import EPOCH_CALLBACK, api
+from balenawasm.kernel.session import current
 
 if TYPE_CHECKING:
     from balenawasm.kernel.process import Process

@@ -18,7 +18,6 @@ Lock order: `lock` is innermost; callbacks run and descriptions close outside it
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -27,7 +26,7 @@ from balenawasm.kernel.fd_table import FdTable
 from balenawasm.kernel.guest_memory import GuestMemory
 from balenawasm.kernel.outcome import Change, Continued, Killed, Outcome, Signaled, Stopped
 from balenawasm.kernel.session import Hooks, Session
-from balenawasm.kernel.signals import Interrupted, SignalState, default_action
+from balenawasm.kernel.signals import DEFAULT, Interrupted, SignalState, default_action
 from balenawasm.kernel.waiting import Waiting
 from balenawasm.wasi.errno import Errno, GuestError
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.path import Namespace
 
+_SIGINT: Final = 2
 _SIGKILL: Final = 9
 _SIGCONT: Final = 18
 _REFUSALS_MAX: Final = 16
@@ -78,12 +78,12 @@ class Process:
         """Who may wait for it; None for the host's own and for orphans."""
         self.orphaned = False
         """Its parent has ended: the kernel itself waits for it, in process 1's name."""
-        self.pgid = pid if parent is None else parent.pgid
-        self.session = Session(pid) if parent is None else parent.session
+        self.pgid: int = pid if parent is None else parent.pgid
+        self.session: Session = Session(pid) if parent is None else parent.session
         self.executable = b""
         """Absolute path of the program, once it has been found."""
         self.started_ns = time.monotonic_ns()
-        self.umask = 0o022 if parent is None else parent.umask
+        self.umask: int = 0o022 if parent is None else parent.umask
         self.preopens: tuple[bytes, ...] = ()
         """Directories that its program finds open when it starts."""
         self.asked_fd = -1
@@ -309,6 +309,10 @@ class Process:
         """
         if signo:
             default_action(signo)
+        if signo == _SIGINT and self.signals.action(signo) == DEFAULT:
+            from balenawasm.kernel.interrupt_words import arm  # noqa: PLC0415 - seldom used
+
+            arm(self)
         continued = False
         with self.lock:
             if self.outcome is not None:
@@ -464,16 +468,6 @@ class Process:
     def wait_exit(self, timeout: float | None = None) -> Outcome | None:
         """Block a thread of the host until the process has ended, at most `timeout` seconds."""
         self._ended.wait(timeout)
-        return self.outcome
-
-    def await_exit(self, caller: Process) -> Outcome:
-        """Block a guest until this process has ended; Killed when the waiting one is killed."""
-        fd = self.watch_exit()
-        try:
-            while self.outcome is None:
-                caller.wait(((fd, select.POLLIN),))
-        finally:
-            self.unwatch_exit()
         return self.outcome
 
     def watch_exit(self) -> int:

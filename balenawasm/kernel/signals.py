@@ -8,7 +8,8 @@ others, and carry no value.
 A caught signal reaches guest code in one of two ways, chosen per signal by its action:
 
 - *words*: u32 words that are stored in the guest's memory in the moment it arrives. For
-  interpreters that poll flags. The next blocking call, or the one under way, gives EINTR, once.
+  interpreters that poll flags. The next blocking call, or the one under way, gives EINTR, once,
+  unless the guest has changed the first of the words by then: it has seen the signal.
 - *call*: it stays pending until the engine has called the guest's handler in the guest's own
   thread. A blocking call that is under way gives EINTR.
 
@@ -140,7 +141,7 @@ class Delivery(NamedTuple):
 class SignalState:
     """One process's arrangements, its blocked and its pending signals."""
 
-    __slots__ = ("_actions", "_awaited", "_depth", "_interrupt", "_mask", "_mask_after", "_process")
+    __slots__ = ("_actions", "_awaited", "_depth", "_mark", "_mask", "_mask_after", "_process")
 
     def __init__(self, process: Process) -> None:
         self._process: Process | None = process
@@ -150,8 +151,8 @@ class SignalState:
         """The mask that comes back after the next handler (sigsuspend)."""
         self._awaited = 0
         self._depth = 0
-        self._interrupt = False
-        """Words have been stored and no blocking call has been told yet."""
+        self._mark: tuple[int, int] | None = None
+        """The first of the words that were stored; no blocking call has been told yet."""
 
     # What a process asks for itself. These take its lock.
 
@@ -190,6 +191,19 @@ class SignalState:
         """Signals that have arrived and not taken effect yet."""
         process = self._process
         return 0 if process is None else process.pending
+
+    @property
+    def ignored(self) -> int:
+        """The signals that are ignored by arrangement."""
+        return self._of_kind(Kind.IGNORE)
+
+    @property
+    def handled(self) -> int:
+        """The signals that have a handler."""
+        return self._of_kind(Kind.CAUGHT)
+
+    def _of_kind(self, kind: Kind) -> int:
+        return sum(bit_of(s) for s, action in list(self._actions.items()) if action.kind is kind)
 
     def set_mask(self, mask: int) -> int:
         """Block exactly these signals; answers the old set. What becomes free takes effect."""
@@ -243,7 +257,7 @@ class SignalState:
         for signo, action in list(self._actions.items()):
             if action.kind is not Kind.IGNORE or reset & bit_of(signo):
                 del self._actions[signo]
-        self._interrupt = False
+        self._mark = None
         self._mask_after = None
         self._depth = 0
         self._settle()
@@ -290,13 +304,14 @@ class SignalState:
     @property
     def interrupting(self) -> bool:
         """Tell whether a blocking call has to give EINTR."""
-        return self._interrupt or bool(self.deliverable)
+        return self._mark is not None or bool(self.deliverable)
 
     def take_interrupt(self) -> bool:
         """The same, for the call that is now going to give EINTR."""
-        interrupting = self.interrupting
-        self._interrupt = False
-        return interrupting
+        mark, self._mark = self._mark, None
+        process = self._process
+        unseen = mark is not None and process is not None and process.memory.has_word(*mark)
+        return unseen or bool(self.deliverable)
 
     @property
     def deliverable(self) -> int:
@@ -354,7 +369,7 @@ class SignalState:
             if process.vfork_parent is not None or not action.words:
                 return
             process.memory.store_words(action.words)
-            self._interrupt = True
+            self._mark = action.words[0]
             if action.flags & SA_RESETHAND:
                 del self._actions[signo]
         elif action.kind is Kind.DEFAULT:

@@ -14,10 +14,10 @@ TICKS: Final = 100
 """Clock ticks a second, the unit of times in `stat`; every Linux says 100."""
 PAGE: Final = 4096
 _MAX_COMM: Final = 15
-_RUNNING, _ZOMBIE = b"S", b"Z"
-"""A process that asks is running; of others it is not known whether they wait. Linux says S mostly,
-too.
-"""
+_SIGCHLD: Final = 17
+_NS_PER_TICK: Final = 10**9 // TICKS
+_STATES: Final = {b"S": b"sleeping", b"T": b"stopped", b"Z": b"zombie"}
+"""Of a living process it is not known whether it waits. Linux says S mostly, too."""
 
 
 def comm(process: ProcessInfo, _: ProcessView) -> bytes:
@@ -37,28 +37,39 @@ def environ(process: ProcessInfo, _: ProcessView) -> bytes:
 
 def status(process: ProcessInfo, _: ProcessView) -> bytes:
     """Lines of `Name: value`."""
-    state = b"Z (zombie)" if process.outcome is not None else b"S (sleeping)"
+    state = _state(process)
+    signals = process.signals
     size = len(process.memory.view) >> 10
     return b"".join(
         b"%s:\t%s\n" % line
         for line in (
             (b"Name", _comm(process)),
-            (b"Umask", b"0022"),
-            (b"State", state),
+            (b"Umask", b"%04o" % process.umask),
+            (b"State", b"%s (%s)" % (state, _STATES[state])),
             (b"Tgid", b"%d" % process.pid),
             (b"Ngid", b"0"),
             (b"Pid", b"%d" % process.pid),
-            (b"PPid", b"%d" % _parent(process)),
+            (b"PPid", b"%d" % process.ppid),
             (b"TracerPid", b"0"),
             (b"Uid", b"0\t0\t0\t0"),
             (b"Gid", b"0\t0\t0\t0"),
             (b"FDSize", b"%d" % len(process.fds.entries())),
             (b"Groups", b"0 "),
+            (b"NStgid", b"%d" % process.pid),
+            (b"NSpid", b"%d" % process.pid),
+            (b"NSpgid", b"%d" % process.pgid),
+            (b"NSsid", b"%d" % process.session.sid),
             (b"VmPeak", b"%8d kB" % size),
             (b"VmSize", b"%8d kB" % size),
             (b"VmHWM", b"%8d kB" % size),
             (b"VmRSS", b"%8d kB" % size),
             (b"Threads", b"1"),
+            (b"SigQ", b"0/0"),
+            (b"SigPnd", b"0" * 16),
+            (b"ShdPnd", b"%016x" % signals.pending),
+            (b"SigBlk", b"%016x" % signals.mask),
+            (b"SigIgn", b"%016x" % signals.ignored),
+            (b"SigCgt", b"%016x" % signals.handled),
         )
     )
 
@@ -66,24 +77,46 @@ def status(process: ProcessInfo, _: ProcessView) -> bytes:
 def stat(process: ProcessInfo, _: ProcessView) -> bytes:
     """One line of 52 fields; those that have no meaning here are 0."""
     fields = [0] * 50
-    fields[1] = _parent(process)
-    fields[2] = fields[3] = process.pid  # process group and session
-    fields[5] = -1  # foreground process group of no terminal
+    terminal = process.session.terminal
+    signals = process.signals
+    fields[1] = process.ppid
+    fields[2] = process.pgid
+    fields[3] = process.session.sid
+    fields[4] = 0 if terminal is None else terminal.number
+    fields[5] = -1 if terminal is None else terminal.foreground
+    fields[11] = process.cpu_used_ns() // _NS_PER_TICK
+    fields[13] = process.children_cpu_ns // _NS_PER_TICK
     fields[15] = 20  # priority
     fields[17] = 1  # threads
     fields[19] = _start_ticks(process)
     fields[20] = len(process.memory.view)
     fields[21] = len(process.memory.view) // PAGE
     fields[22] = process.limits.memory_bytes or (1 << 32)
+    low = (1 << 31) - 1  # these fields have room for the old signals only
+    fields[28] = signals.pending & low
+    fields[29] = signals.mask & low
+    fields[30] = signals.ignored & low
+    fields[31] = signals.handled & low
+    fields[35] = _SIGCHLD
     rest = b" ".join(b"%d" % field for field in fields[1:])
-    state = _ZOMBIE if process.outcome is not None else _RUNNING
-    return b"%d (%s) %s %s\n" % (process.pid, _comm(process), state, rest)
+    return b"%d (%s) %s %s\n" % (process.pid, _comm(process), _state(process), rest)
 
 
 def statm(process: ProcessInfo, _: ProcessView) -> bytes:
     """Memory in pages: all of it is resident data."""
     pages = len(process.memory.view) // PAGE
     return b"%d %d 0 0 0 %d 0\n" % (pages, pages, pages)
+
+
+def io(process: ProcessInfo, _: ProcessView) -> bytes:
+    """Counters of input and output; none are kept."""
+    names = (b"rchar", b"wchar", b"syscr", b"syscw", b"read_bytes", b"write_bytes")
+    return b"".join(b"%s: 0\n" % name for name in (*names, b"cancelled_write_bytes"))
+
+
+def number(value: bytes) -> Callable[[ProcessInfo, ProcessView], bytes]:
+    """A file that holds the same for every process."""
+    return lambda _process, _view: value + b"\n"
 
 
 def limits(process: ProcessInfo, _: ProcessView) -> bytes:
@@ -143,12 +176,16 @@ FILES: Final[dict[bytes, Callable[[ProcessInfo, ProcessView], bytes]]] = {
     b"cmdline": cmdline,
     b"comm": comm,
     b"environ": environ,
+    b"io": io,
     b"limits": limits,
     b"mountinfo": mountinfo,
     b"mounts": mounts,
+    b"oom_score": number(b"0"),
+    b"oom_score_adj": number(b"0"),
     b"stat": stat,
     b"statm": statm,
     b"status": status,
+    b"wchan": number(b"0"),
 }
 
 LINKS: Final[dict[bytes, Callable[[ProcessInfo], bytes]]] = {
@@ -176,9 +213,10 @@ def _comm(process: ProcessInfo) -> bytes:
     return bytes(0x3F if byte < 0x20 else byte for byte in name[:_MAX_COMM])
 
 
-def _parent(process: ProcessInfo) -> int:
-    parent = process.parent
-    return 0 if parent is None else parent.pid
+def _state(process: ProcessInfo) -> bytes:
+    if process.outcome is not None:
+        return b"Z"
+    return b"T" if process.stopped else b"S"
 
 
 def _joined(texts: Sequence[bytes]) -> bytes:

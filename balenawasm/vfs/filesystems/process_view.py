@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from balenawasm.vfs.description import Description
+    from balenawasm.vfs.node import Caller
     from balenawasm.vfs.path import Location, Namespace
 
 
@@ -80,6 +81,58 @@ class MemoryView(Protocol):
         ...
 
 
+class TerminalView(Protocol):
+    """A controlling terminal."""
+
+    @property
+    def number(self) -> int:
+        """Its device number."""
+        ...
+
+    @property
+    def foreground(self) -> int:
+        """The process group in its foreground."""
+        ...
+
+
+class SessionView(Protocol):
+    """A session."""
+
+    @property
+    def sid(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def terminal(self) -> TerminalView | None:
+        """Its controlling terminal."""
+        ...
+
+
+class SignalsView(Protocol):
+    """Signals of a process; sets are ints with bit `signo - 1`."""
+
+    @property
+    def mask(self) -> int:
+        """Blocked."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Arrived, without effect so far."""
+        ...
+
+    @property
+    def ignored(self) -> int:
+        """To be ignored."""
+        ...
+
+    @property
+    def handled(self) -> int:
+        """With a handler."""
+        ...
+
+
 class ProcessInfo(Protocol):
     """A process, alive or waiting to be waited for."""
 
@@ -89,8 +142,42 @@ class ProcessInfo(Protocol):
         ...
 
     @property
-    def parent(self) -> ProcessInfo | None:
-        """Who started it, if still there."""
+    def ppid(self) -> int:
+        """Who started it: 1 when that one has ended, 0 for what the host started."""
+        ...
+
+    @property
+    def pgid(self) -> int:
+        """Its process group."""
+        ...
+
+    @property
+    def session(self) -> SessionView:
+        """Its session."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """A signal has stopped it."""
+        ...
+
+    @property
+    def signals(self) -> SignalsView:
+        """What it has arranged for signals."""
+        ...
+
+    @property
+    def umask(self) -> int:
+        """Permissions that files it makes do not get."""
+        ...
+
+    @property
+    def children_cpu_ns(self) -> int:
+        """Processor time of the children it has waited for."""
+        ...
+
+    def cpu_used_ns(self) -> int:
+        """Its processor time."""
         ...
 
     @property
@@ -151,6 +238,34 @@ class ProcessTableView(Protocol):
         ...
 
 
+class ProcessControl(Protocol):
+    """What the kernel does for guests that can only open, read and write files."""
+
+    def command(self, caller: Caller, text: bytes) -> bytes:
+        """Run a command and answer its text: ENOENT when there is none of that name."""
+        ...
+
+    def start(self, caller: Caller, request: bytes) -> int:
+        """Start the program that a request describes; its pid."""
+        ...
+
+    def new_pipe(self, flags: int) -> Description:
+        """The reading end of a new pipe; `flags` are WASI fdflags."""
+        ...
+
+    def pipe_peer(self, caller: Caller, inode: int, flags: int) -> Description:
+        """The writing end of a pipe whose reading end the caller holds; once: ENOENT."""
+        ...
+
+    def exit_watch(self, pid: int, flags: int) -> Description:
+        """An open file that is readable once the process has ended: ENOENT."""
+        ...
+
+    def make_fifo(self, caller: Caller, text: bytes) -> None:
+        """Make a named pipe: `<mode in octal> <absolute path>`."""
+        ...
+
+
 class ProcessView(Protocol):
     """The kernel."""
 
@@ -167,4 +282,8 @@ class ProcessView(Protocol):
     @property
     def namespace(self) -> Namespace:
         """Its file tree."""
+        ...
+
+    def control(self) -> ProcessControl:
+        """What guests can have it do."""
         ...

@@ -134,23 +134,12 @@ def test_finish_closes_before_it_tells() -> None:
     assert not process.signal(signal.SIGKILL), "it is gone"
 
 
-def test_a_wait_for_the_end_wakes_guest_and_host(process: Process) -> None:
+def test_the_host_waits_for_the_end(process: Process) -> None:
     other = new_process(2)
-    guest = in_thread(lambda: other.await_exit(process))
     host = in_thread(lambda: other.wait_exit(LONG))
     blocked()
     other.finish(Exited(7))
-    assert guest.result(LONG) == host.result(LONG) == Exited(7)
-    assert other.await_exit(process) == Exited(7)
-
-
-def test_a_kill_ends_the_wait_for_another(process: Process) -> None:
-    other = new_process(2)
-    guest = in_thread(lambda: other.await_exit(process))
-    blocked()
-    process.signal(signal.SIGKILL)
-    assert isinstance(guest.exception(LONG), Killed)
-    other.finish(Exited(0))
+    assert host.result(LONG) == Exited(7)
 
 
 def test_watching_leaves_no_fd_behind(process: Process) -> None:

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from vfs_guest import Fd, Guest, Kernel
+from vfs_guest import Fd, Guest, Kernel, Terminal
 
 from balenawasm.vfs.description import Description
 from balenawasm.vfs.filesystems.proc import ProcFs
@@ -76,11 +76,27 @@ def test_stat_has_the_fields_in_their_places(kernel, guest) -> None:
     assert (pid, name) == (b"7", b"a (b) c??d")
     assert line.count(b"\n") == 1
     assert len(values) == 50
-    assert values[:3] == [b"S", b"1", b"7"]
+    assert values[:6] == [b"S", b"1", b"5", b"1", b"0", b"-1"]
+    assert values[11:15] == [b"150", b"0", b"300", b"0"]
+    assert values[28:32] == [b"0", b"512", b"4096", b"8192"]
     assert values[17] == b"1"
     uptime = float(read(kernel, guest, b"/proc/uptime").split()[0])
     assert 0 <= uptime - int(values[19]) / 100 < 60
     assert values[20] == b"%d" % (128 << 10)
+
+
+def test_signals_family_and_terminal(kernel, guest) -> None:
+    guest.session.terminal = Terminal()
+    guest.stopped = True
+    values = read(kernel, guest, b"/proc/7/stat").rpartition(b") ")[2].split()
+    assert values[0] == b"T"
+    assert values[4:6] == [b"34816", b"5"]
+    status = fields(read(kernel, guest, b"/proc/7/status"))
+    assert status[b"State"] == b"\tT (stopped)"
+    assert status[b"Umask"] == b"\t0027"
+    assert status[b"ShdPnd"] == b"\t0000010000000000"
+    assert status[b"SigCgt"] == b"\t0000000000002000"
+    assert status[b"NSpgid"] == b"\t5"
 
 
 def test_a_zombie(kernel, guest) -> None:

@@ -41,6 +41,26 @@ class Memory:
 
 
 @dataclass
+class Terminal:
+    number: int = 34816
+    foreground: int = 5
+
+
+@dataclass
+class Session:
+    sid: int = 1
+    terminal: Terminal | None = None
+
+
+@dataclass
+class Signals:
+    mask: int = 1 << 9
+    pending: int = 1 << 40
+    ignored: int = 1 << 12
+    handled: int = 1 << 13
+
+
+@dataclass
 class Guest:
     """A process."""
 
@@ -55,6 +75,19 @@ class Guest:
     fds: Fds = field(default_factory=Fds)
     limits: Limits = field(default_factory=Limits)
     memory: Memory = field(default_factory=Memory)
+    pgid: int = 5
+    session: Session = field(default_factory=Session)
+    signals: Signals = field(default_factory=Signals)
+    stopped: bool = False
+    umask: int = 0o027
+    children_cpu_ns: int = 3_000_000_000
+
+    @property
+    def ppid(self) -> int:
+        return 0 if self.parent is None else self.parent.pid
+
+    def cpu_used_ns(self) -> int:
+        return 1_500_000_000
 
     def wait(self, fds, timeout_ns=None):
         return []
