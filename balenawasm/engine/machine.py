@@ -161,8 +161,10 @@ class Machine:
         store = api.wasmtime_store_new(self._engine, 0, 0)
         try:
             outcome = self._execute(program, store, process)
-            if current.replacement is not None and process.killed_by is None:
-                return current.replacement
+            if current.replacement is not None:
+                if process.killed_by is None:
+                    return current.replacement
+                outcome = process.outcome_of_kill()
             if isinstance(outcome, Trapped):
                 self.log(f"{name} (pid {process.pid}): {outcome.message}")
             _finish(process, outcome)
