@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from balenawasm.vfs.description import Description
+    from balenawasm.vfs.filesystems.proc_control import ControlFiles
     from balenawasm.vfs.filesystems.process_view import ProcessInfo, ProcessView
 
 _NUMBERS_PER_PROCESS: Final = 1 << 20
@@ -30,6 +31,8 @@ _NUMBERS_PER_PROCESS: Final = 1 << 20
 on.
 """
 _FIRST_FD: Final = 1024
+_CONTROL_FILES: Final = frozenset((b"control", b"mkfifo", b"pidfd", b"pipe", b"spawn"))
+"""What is there to do something, not to be read or listed; `proc_control` has it."""
 
 
 class ProcFs:
@@ -40,6 +43,7 @@ class ProcFs:
         self._device = new_device()
         self._made = time.time_ns()
         self._last_number = 1
+        self._control_files: ControlFiles | None = None
         fixed: dict[bytes, Node] = {
             b"self": Link(self._next(Filetype.SYMBOLIC_LINK), lambda caller: b"%d" % caller.pid),
             b"mounts": Link(self._next(Filetype.SYMBOLIC_LINK), lambda _: b"self/mounts"),
@@ -70,6 +74,16 @@ class ProcFs:
             lambda fd: self.stat(first + _FIRST_FD + fd, Filetype.SYMBOLIC_LINK),
         )
         return FixedDirectory(self.stat(first, Filetype.DIRECTORY), children)
+
+    def control_file(self, name: bytes) -> Node:
+        """One of _CONTROL_FILES."""
+        if self._control_files is None:
+            from balenawasm.vfs.filesystems.proc_control import (  # noqa: PLC0415 - seldom used
+                ControlFiles,
+            )
+
+            self._control_files = ControlFiles(self._view.control(), self.stat)
+        return self._control_files.node(name)
 
     def stat(self, number: int, filetype: Filetype) -> Stat:
         """Attributes of a file here."""
@@ -127,6 +141,8 @@ class RootDirectory(FixedDirectory):
         pid = number_of(name)
         if pid is not None:
             return self._fs.process_directory(pid)
+        if name in _CONTROL_FILES:
+            return self._fs.control_file(name)
         return super().lookup(caller, name)
 
     def entries(self, caller: Caller) -> list[DirEntry]:
