@@ -56,6 +56,7 @@ def fd_filestat_get(process: Process, fd: int, result: int) -> int:
     """The file's attributes."""
     entry = process.fds.get(fd)
     entry.require(w.FD_FILESTAT_GET)
+    process.asked_fd = fd
     write_filestat(process.memory, result, entry.description.stat())
     return 0
 

@@ -14,6 +14,7 @@ from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.stream import Stream
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.net import NetFs
+from balenawasm.vfs.filesystems.proc import ProcFs
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
 from balenawasm.vfs.path import Namespace
 
@@ -119,6 +120,7 @@ class Container:
             limits=Limits(),
             log=self.log.append,
         )
+        namespace.mount(b"/proc", ProcFs(self.kernel).root)
         self._guests: list[Guest] = []
 
     def start(self, *arguments: str, environment: tuple[bytes, ...] = ()) -> Guest:
