@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,9 @@ from balenawasm.cli.project import (
     select_project,
 )
 from balenawasm.cli.state import open_home
+from balenawasm.cli.terminal_relay import check_input, enter_terminal, kind_of_terminal
 from balenawasm.cli.values import variable
-from balenawasm.errors import BalenaWasmError, UsageError
+from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime.control import (
     Channel,
     ControlError,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_TYPED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH)
+"""What the terminal sends (terminal_relay), for who reads from it."""
 
 
 class ExecError(BalenaWasmError):
@@ -79,8 +81,12 @@ def exec_command(
       balenawasm exec web python -c "import os; print(os.listdir('/'))"
       balenawasm exec -it web python
     """
-    if tty and not sys.stdin.isatty():
-        raise UsageError("-t needs a terminal as standard input", hint="leave -t out")
+    if tty:
+        if interactive:
+            check_input()
+        ended = enter_terminal(interactive=interactive)
+        if ended is not None:
+            return ended
     client = find_supervisor(open_home())
     project = select_project(client, project_name, service=service)
     assert client is not None  # noqa: S101 - without a supervisor no project was found
@@ -94,7 +100,10 @@ def exec_command(
     container = client.container(status.container)
     request = Exec(
         argv=tuple(map(os.fsencode, command)),
-        env=tuple(os.fsencode(variable(text)) for text in variables),
+        env=(
+            *((kind_of_terminal(),) if tty else ()),
+            *(os.fsencode(variable(text)) for text in variables),
+        ),
         cwd=os.fsencode(workdir) if workdir else None,
         tty=tty,
     )
@@ -108,7 +117,7 @@ def _run(control_socket: Path, request: Exec, *, interactive: bool) -> int:
         channel.send(request, (stdin, 1, 2))
     finally:
         os.close(stdin)
-    with _forwarded_signals(channel):
+    with _forwarded_signals(channel, typed=request.tty):
         while (received := channel.receive()) is not None:
             message, fds = received
             close_all(fds)
@@ -120,13 +129,17 @@ def _run(control_socket: Path, request: Exec, *, interactive: bool) -> int:
 
 
 @contextmanager
-def _forwarded_signals(channel: Channel) -> Iterator[None]:
-    """Pass Ctrl-C and its like to the process in the container; it decides, we wait."""
+def _forwarded_signals(channel: Channel, *, typed: bool) -> Iterator[None]:
+    """Pass Ctrl-C and its like to the process in the container; it decides, we wait. What was
+    `typed` at a terminal of its own is for who reads from that.
+    """
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        channel.send(Signal(signal=number, target=Target.EXEC))
+        target = Target.TERMINAL if typed and number in _TYPED else Target.EXEC
+        channel.send(Signal(signal=number, target=target))
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    signals = {*_FORWARDED, *_TYPED} if typed else _FORWARDED
+    before = {number: signal.signal(number, forward) for number in signals}
     try:
         yield
     finally:

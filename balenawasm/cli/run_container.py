@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from balenawasm.cli.run_options import RunOptions
     from balenawasm.cli.values import TmpfsMount
     from balenawasm.runtime.home import Home
+    from balenawasm.runtime.ports import PublishedPort
     from balenawasm.store.images import Image
 
 
@@ -33,8 +34,10 @@ class NoCommandError(BalenaWasmError):
 
 def run_container(options: RunOptions) -> int:
     """Run a program to its end; returns its exit status, or raises BalenaWasmError."""
-    if options.tty and not sys.stdin.isatty():
-        raise UsageError("-t needs a terminal as standard input", hint="leave -t out")
+    if options.tty:
+        status = _enter_terminal(options)
+        if status is not None:
+            return status
     home = open_home()
     mounts = (
         *(_mount(home, *volume) for volume in options.volumes),
@@ -42,12 +45,18 @@ def run_container(options: RunOptions) -> int:
     )
     common = {
         "mounts": mounts,
-        "ports": options.ports,
-        "stdin": options.interactive or options.tty,
+        "ports": _ports(options),
+        "allow": options.allow,
+        "network": options.network or "bridge",
+        "stdin": options.interactive,
         "tty": options.tty,
         "memory": options.memory,
     }
     given = tuple(os.fsencode(variable(text)) for text in options.variables)
+    if options.tty:
+        from balenawasm.cli.terminal_relay import kind_of_terminal
+
+        given = (kind_of_terminal(), *given)
     program = _program(options.image)
     arguments, entrypoint = options.arguments, options.entrypoint
     if program is not None:
@@ -83,6 +92,23 @@ def run_container(options: RunOptions) -> int:
             **common,  # type: ignore[arg-type]
         )
     return run_foreground(home, spec, progress=_show, notice=_show)
+
+
+def _enter_terminal(options: RunOptions) -> int | None:
+    """See terminal_relay. Without -i the program has a terminal that nobody types at."""
+    from balenawasm.cli.terminal_relay import check_input, enter_terminal
+
+    if options.interactive:
+        check_input()
+    return enter_terminal(interactive=options.interactive)
+
+
+def _ports(options: RunOptions) -> tuple[PublishedPort, ...]:
+    """The ports to publish: none where the network is the host's, as in Docker."""
+    if options.ports and options.network not in (None, "bridge"):
+        _show(f"-p is ignored: nothing is published with --network {options.network}")
+        return ()
+    return options.ports
 
 
 def _show(line: str) -> None:

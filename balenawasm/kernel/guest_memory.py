@@ -169,6 +169,11 @@ class GuestMemory:
             if address + 4 <= len(view):
                 _store_native_u32(view, address, value & 0xFFFF_FFFF)
 
+    def has_word(self, address: int, value: int) -> bool:
+        """Tell whether a word that was stored is still there; as for `store_words`."""
+        view = self.view
+        return address + 4 <= len(view) and _read_u32(view, address)[0] == value & 0xFFFF_FFFF
+
     def iovecs(self, pointer: int, count: int) -> list[memoryview]:
         """The buffers of an iovec or ciovec array, each checked.
 

@@ -40,10 +40,7 @@ class Control:
         and its own errors.
         """
         word, *arguments = text.split(b" ")
-        found = COMMANDS.get(word)
-        if found is None:
-            raise GuestError(Errno.ENOENT)
-        count, run = found
+        count, run = COMMANDS.get(word) or _further_command(word)
         if len(arguments) != count:
             raise GuestError(Errno.EINVAL)
         return run(self._kernel, self._process(caller), arguments)
@@ -112,6 +109,16 @@ class ExitWatch(Description):
 
 
 # Commands.
+
+
+def _further_command(word: bytes) -> _Command:
+    """The commands for signals and terminals, which few programs use: ENOENT."""
+    from balenawasm.kernel import signal_commands, terminal_commands  # noqa: PLC0415 - seldom used
+
+    for commands in (signal_commands.COMMANDS, terminal_commands.COMMANDS):
+        if word in commands:
+            return commands[word]
+    raise GuestError(Errno.ENOENT)
 
 
 def _wait(kernel: Kernel, process: Process, arguments: list[bytes]) -> bytes:

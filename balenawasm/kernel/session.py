@@ -36,6 +36,10 @@ class Terminal(Protocol):
     foreground: int
     """The process group that may read from it."""
 
+    def signal(self, signo: int) -> None:
+        """Send a signal to the group that may read from it."""
+        ...
+
     def hang_up(self) -> None:
         """The session's leader has ended."""
         ...

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from balenawasm.runtime.bundle import Bundle
     from balenawasm.runtime.home import ContainerPaths
     from balenawasm.vfs.description import Description
+    from balenawasm.vfs.path import Namespace
 
 _END_SECONDS = 2.0
 """How long guests get to unwind after SIGKILL before their threads are left behind."""
@@ -73,6 +74,7 @@ class Container:
                 self._network = _LazyNetwork(bundle, paths, listeners, log)
                 undo.callback(self._network.close)
                 root = build_namespace(bundle, paths, self._network.get)
+                self._network.namespace = root.namespace
             except BalenaWasmError as error:
                 raise StartError(error.message, hint=error.hint) from error
             except OSError as error:
@@ -121,6 +123,28 @@ class Container:
         """Send a signal to process 1."""
         self.init.signal(signo)
 
+    def signal_terminal(self, process: Process, signo: int) -> None:
+        """Send what was typed at a process's terminal to who has that terminal; to the process
+        itself when it has none.
+        """
+        terminal = process.session.terminal
+        if terminal is None:
+            process.signal(signo)
+        else:
+            terminal.signal(signo)
+
+    def abandon(self, process: Process) -> None:
+        """Nobody sees an exec'd process any more: it is killed. One that has a terminal gets what a
+        terminal's end is in Unix: SIGHUP, which it may ignore.
+        """
+        terminal = process.session.terminal
+        if terminal is None:
+            process.signal(signal.SIGKILL)
+        else:
+            process.signal(signal.SIGHUP)
+            process.signal(signal.SIGCONT)
+            terminal.hang_up()
+
     def signal_all(self, signo: int) -> None:
         """Send a signal to every process."""
         self._kernel.kill_all(signo)
@@ -149,7 +173,7 @@ class Container:
 
     def finish(self) -> None:
         """Process 1 has ended: end every other process and give back the network."""
-        self._kernel.kill_all(signal.SIGKILL)
+        self._kernel.end_all()
         if not self._kernel.wait_all(_END_SECONDS):
             self._log("some processes did not end in time and were left to the runner's end")
         self._network.close()
@@ -174,11 +198,16 @@ class Container:
     ) -> Process:
         try:
             preopens = existing_directories(self._kernel.namespace, NOBODY, self.bundle.preopens)
-            return self._kernel.spawn(
+            process = self._kernel.spawn(
                 argv, environ, cwd, fds, preopens=(b"/", *preopens), program=program
             )
         except GuestError as error:
             raise _cannot_start(argv[0] if argv else b"", error) from error
+        if 0 in fds and fds[0].terminal:
+            from balenawasm.kernel.terminal import take_control  # noqa: PLC0415 - only for -t
+
+            take_control(fds[0], process, self._kernel.processes)
+        return process
 
 
 def merged_environment(entries: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -209,6 +238,9 @@ def _environment(bundle: Bundle) -> tuple[bytes, ...]:
 class _LazyNetwork:
     """The container's network, made when a guest first asks for it: most commands never do."""
 
+    namespace: Namespace | None = None
+    """The file tree, for Unix sockets; set before the first process starts."""
+
     def __init__(
         self,
         bundle: Bundle,
@@ -220,7 +252,7 @@ class _LazyNetwork:
         self._bundle = bundle
         self._paths = paths
         self._log = log
-        self._published: dict[int, list[int]] = {}
+        self._published: dict[str, dict[int, list[int]]] = {}
         self._stack: NetworkStack | None = None
         self._lock = threading.Lock()
         if bundle.network is None:
@@ -230,7 +262,8 @@ class _LazyNetwork:
         for port in bundle.network.published:
             if not 0 <= port.listener < len(listeners):
                 raise StartError(f"port {port.container_port}: its listening socket is missing")
-            self._published.setdefault(port.container_port, []).append(listeners[port.listener])
+            ports = self._published.setdefault(port.protocol, {})
+            ports.setdefault(port.container_port, []).append(listeners[port.listener])
 
     def get(self) -> NetworkStack:
         """The network. OSError when its directories cannot be made."""
@@ -245,22 +278,11 @@ class _LazyNetwork:
             self._stack.close()
 
     def _make(self) -> NetworkStack:
-        from balenawasm.kernel.network import NetworkStack  # noqa: PLC0415 - see the class
+        from balenawasm.runtime.network_stack import make_stack  # noqa: PLC0415 - see the class
 
-        network, paths = self._bundle.network, self._paths
-        hostname = self._bundle.hostname
-        if network is None:
-            return NetworkStack(loopback_directory=paths.loopback, hostname=hostname, log=self._log)
-        return NetworkStack(
-            loopback_directory=paths.loopback,
-            hostname=hostname,
-            address=network.address,
-            network_directory=Path(network.directory),
-            published=self._published,
-            hosts=Path(network.hosts_file),
-            policy=self._policy(),
-            log=self._log,
-        )
+        stack = make_stack(self._bundle, self._paths, self._published, self._log)
+        stack.namespace = self.namespace
+        return stack
 
     def _policy(self) -> OutboundPolicy:
         from balenawasm.kernel.network_policy import OutboundPolicy  # noqa: PLC0415 - see the class

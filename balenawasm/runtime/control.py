@@ -99,10 +99,13 @@ class Target(StrEnum):
     INIT = "init"
     ALL = "all"
     EXEC = "exec"
+    TERMINAL = "terminal"
 
 
 class Signal(NamedTuple):
-    """Send a signal (Linux number); EXEC is the process that this connection started."""
+    """Send a signal (Linux number); EXEC is the process that this connection started, TERMINAL who
+    reads from that one's terminal.
+    """
 
     signal: int
     target: Target = Target.INIT

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
 from balenawasm.runtime.control import Channel, Message, Target
-from balenawasm.runtime.streams import PassedStream, standard_streams
+from balenawasm.runtime.streams import received_streams
 
 if TYPE_CHECKING:
     import socket
@@ -41,6 +40,14 @@ class Container(Protocol):
 
     def signal_all(self, signo: int) -> None:
         """Send a signal to every process."""
+        ...
+
+    def signal_terminal(self, process: Process, signo: int) -> None:
+        """Send a signal to who reads from the process's terminal."""
+        ...
+
+    def abandon(self, process: Process) -> None:
+        """Nobody sees an exec'd process any more."""
         ...
 
     def exec_process(self, request: control.Exec, fds: Mapping[int, Description]) -> Process:
@@ -172,7 +179,11 @@ class ControlServer:
             self._container.signal_all(message.signal)
         elif message.target is Target.INIT:
             self._container.signal(message.signal)
-        elif connection.process is not None:
+        elif connection.process is None:
+            return
+        elif message.target is Target.TERMINAL:
+            self._container.signal_terminal(connection.process, message.signal)
+        else:
             connection.process.signal(message.signal)
 
     def _exec(self, connection: _Connection, request: control.Exec, fds: list[int]) -> None:
@@ -180,16 +191,14 @@ class ControlServer:
             raise control.ControlError("exec takes three file descriptors")
         if connection.process is not None:
             raise control.ControlError("this connection has started a process already")
-        streams = [PassedStream.inherited(fd) for fd in fds]
-        for stream in streams:
+        streams = received_streams(fds, tty=request.tty)
+        for stream in streams.values():
             stream.retain()
         fds.clear()
         try:
-            process = self._container.exec_process(
-                request, standard_streams(streams, tty=request.tty)
-            )
+            process = self._container.exec_process(request, streams)
         finally:
-            for stream in streams:
+            for stream in streams.values():
                 stream.release()
         connection.process = process
         self._send(connection, control.Running(id="", pid=process.pid))
@@ -215,5 +224,5 @@ class ControlServer:
         self._selector.unregister(connection.channel)
         connection.channel.close()
         if connection.process is not None:
-            connection.process.signal(signal.SIGKILL)
+            self._container.abandon(connection.process)
             connection.process = None

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)
 _INSISTED = (signal.SIGINT, signal.SIGTERM)
+_TYPED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH)
+"""What a terminal of the container's own sends (terminal_relay): for who reads from it."""
 _WAKE = 0
 """The byte that is no signal."""
 _PATIENCE = 2
@@ -61,6 +63,7 @@ class RunSpec(NamedTuple):
     mounts: tuple[Mount, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     allow: tuple[str, ...] = ()
+    network: str = "bridge"
     hostname: str = ""
     stdin: bool = False
     tty: bool = False
@@ -103,7 +106,7 @@ def run_foreground(
 
 def _bundle(spec: RunSpec, container_id: str, network: Path, listeners: int) -> Bundle:
     published = tuple(
-        Published(container_port=port.container_port, listener=number)
+        Published(container_port=port.container_port, listener=number, protocol=port.protocol)
         for number, port in enumerate(spec.ports[:listeners])
     )
     return Bundle(
@@ -120,6 +123,7 @@ def _bundle(spec: RunSpec, container_id: str, network: Path, listeners: int) -> 
             hosts_file=str(network / "hosts"),
             published=published,
             allow=spec.allow,
+            mode=spec.network,
         ),
         hostname=spec.hostname or container_id,
         limits=Limits(memory=spec.memory),
@@ -147,7 +151,7 @@ def _run(
     streams = passed_streams(stdin=bundle.stdin, tty=bundle.tty, log=log)
     listeners = [port.socket.fileno() for port in bound]
     try:
-        with _collected_signals() as inbox:
+        with _collected_signals(typed=bundle.tty) as inbox:
             container = Container(bundle, paths, new_machine(home), listeners=listeners, log=log)
             try:
                 container.start(streams.fds, compile_notice(progress))
@@ -167,6 +171,9 @@ def _pass_on_signals(container: Container, inbox: _Inbox) -> None:
     insisted = 0
     while container.init.outcome is None:
         for signo in inbox.read():
+            if container.bundle.tty and signo in _TYPED:
+                container.signal_terminal(container.init, signo)
+                continue
             insisted += signo in _INSISTED
             if signo == _WAKE:
                 continue
@@ -202,10 +209,11 @@ class _Inbox:
 
 
 @contextlib.contextmanager
-def _collected_signals() -> Iterator[_Inbox]:
+def _collected_signals(*, typed: bool) -> Iterator[_Inbox]:
     """Have the signals to pass on written to an inbox instead of taking effect."""
     inbox = _Inbox()
-    before = {signo: signal.signal(signo, _do_nothing) for signo in _FORWARDED}
+    signals = {*_FORWARDED, *_TYPED} if typed else _FORWARDED
+    before = {signo: signal.signal(signo, _do_nothing) for signo in signals}
     fd_before = signal.set_wakeup_fd(inbox.written, warn_on_full_buffer=False)
     try:
         yield inbox

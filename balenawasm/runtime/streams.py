@@ -46,26 +46,43 @@ class Streams(NamedTuple):
             self.writer.close()
 
 
-def standard_streams(streams: Sequence[Stream], *, tty: bool) -> dict[int, Description]:
-    """Standard input, output and error as a program gets them, of a terminal only if `tty`.
+def standard_streams(streams: Sequence[Stream]) -> dict[int, Description]:
+    """Standard input, output and error as a program gets them without a terminal of its own.
 
-    Without it a terminal among the outputs is none to read from: what the user types is for others.
+    A terminal among the outputs is none to read from: what the user types is for others.
     """
-    tty = tty and os.isatty(streams[0].host_fd)
-    for fd, stream in enumerate(streams):
-        stream.readable = stream.readable and (fd == 0 or tty)
-        stream.terminal = tty and os.isatty(stream.host_fd)
+    for stream in streams[1:]:
+        stream.readable = False
     return dict(enumerate(streams))
 
 
+def received_streams(fds: Sequence[int], *, tty: bool) -> dict[int, Description]:
+    """Standard streams over fds that came with a message and are theirs from now on."""
+    if tty and os.isatty(fds[0]):
+        streams = terminal_streams(fds[0])
+        for fd in fds:
+            os.close(fd)
+        return streams
+    return standard_streams([PassedStream.inherited(fd) for fd in fds])
+
+
+def terminal_streams(fd: int) -> dict[int, Description]:
+    """Standard streams that are one open terminal, that of the host's `fd`."""
+    from balenawasm.kernel.terminal import open_terminal  # noqa: PLC0415 - only for -t
+
+    return dict.fromkeys(range(3), open_terminal(fd))
+
+
 def passed_streams(*, stdin: bool, tty: bool, log: Callable[[str], None]) -> Streams:
-    """Streams of `run`: this process's own; no input unless `stdin`, a terminal's if `tty`."""
+    """Streams of `run`: this process's own; no input unless `stdin`, a terminal if `tty`."""
+    if tty and os.isatty(0):
+        return retained(Streams(terminal_streams(0), log, None))
     streams = (
         Stream.inherited(0) if stdin else null_stream(),
         Stream.inherited(1),
         Stream.inherited(2),
     )
-    return retained(Streams(standard_streams(streams, tty=tty), log, None))
+    return retained(Streams(standard_streams(streams), log, None))
 
 
 def null_stream() -> Stream:

@@ -22,7 +22,7 @@ from balenawasm.runtime.bundle import Mount, MountKind
 from balenawasm.runtime.exitrecord import StartError
 from balenawasm.runtime.logs import LogReader, LogStream, LogWriter
 from balenawasm.runtime.mount_sources import check_sources, real_source, writable_places
-from balenawasm.runtime.streams import standard_streams
+from balenawasm.runtime.streams import standard_streams, terminal_streams
 from balenawasm.vfs.endpoint import Endpoint
 from balenawasm.vfs.filesystems.dev import RANDOM_MAX, DevFs
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
@@ -424,13 +424,11 @@ def test_a_socket_keeps_few_of_its_failures(containers: list[NetworkStack]) -> N
 # Posing and logs.
 
 
-@pytest.mark.parametrize("tty", [False, True])
-def test_a_terminal_for_output_gives_no_input(guest: Guest, tty: bool) -> None:
-    """With `tty` standard input is none all the same: somebody said -t who has no terminal."""
+def test_a_terminal_for_output_gives_no_input(guest: Guest) -> None:
     ours, terminal = os.openpty()
     null = os.open(os.devnull, os.O_RDWR)
     streams = [Stream.inherited(fd) for fd in (null, terminal, terminal)]
-    standard_streams(streams, tty=tty)
+    standard_streams(streams)
     os.write(ours, b"a password\n")
     for stream in streams[1:]:
         fd = guest.install(stream)
@@ -446,13 +444,16 @@ def test_a_terminal_for_output_gives_no_input(guest: Guest, tty: bool) -> None:
 def test_a_terminal_that_was_given_is_one() -> None:
     ours, terminal = os.openpty()
     null = os.open(os.devnull, os.O_RDWR)
-    streams = [Stream.inherited(fd) for fd in (terminal, null, terminal)]
-    standard_streams(streams, tty=True)
-    assert [stream.terminal for stream in streams] == [True, False, True]
-    assert all(stream.readable for stream in streams)
-    standard_streams(streams, tty=False)
-    assert [stream.terminal for stream in streams] == [False, False, False]
-    assert [stream.readable for stream in streams] == [True, False, False]
+    streams = terminal_streams(terminal)
+    assert len(set(streams.values())) == 1
+    assert streams[0].terminal
+    assert streams[0].readable
+    assert streams[2].writable
+    streams[0].retain()
+    streams[0].release()
+    streams = standard_streams([Stream.inherited(fd) for fd in (terminal, null, terminal)])
+    assert [stream.terminal for stream in streams.values()] == [False, False, False]
+    assert [stream.readable for stream in streams.values()] == [True, False, False]
     for fd in (ours, terminal, null):
         os.close(fd)
 
