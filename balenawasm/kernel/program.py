@@ -107,7 +107,7 @@ def _interpreter(start: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """
     if not start.startswith(_SCRIPT_MAGIC):
         raise GuestError(Errno.ENOEXEC)
-    line, newline, _ = start[len(_SCRIPT_MAGIC) :].partition(b"\n")
+    line, newline, _ = start[len(_SCRIPT_MAGIC) : _LINE_MAX].partition(b"\n")
     line = line.partition(b"\0")[0].lstrip(_BLANKS)
     words = line.replace(b"\t", b" ").partition(b" ")
     # Cut off within the path, it would name another file.

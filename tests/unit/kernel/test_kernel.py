@@ -10,7 +10,17 @@ from kernel_parts import LONG, Counted
 from balenawasm.kernel.fd_table import FdEntry
 from balenawasm.kernel.kernel import ARGUMENTS_MAX, Kernel
 from balenawasm.kernel.limits import Limits
-from balenawasm.kernel.outcome import Exited, Killed, Outcome, Signaled, Trapped
+from balenawasm.kernel.outcome import (
+    ExecRequest,
+    Exited,
+    ExitRequest,
+    Killed,
+    Outcome,
+    Signaled,
+    Trapped,
+)
+from balenawasm.kernel.session import current
+from balenawasm.kernel.signals import IGNORE, caught
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.vfs.node import OpenFlags
@@ -130,6 +140,12 @@ def test_it_holds_what_it_inherited_until_it_ends(kernels: Kernels) -> None:
         ({"environ": [b"A=\0"]}, Errno.EINVAL),
         ({"argv": [b"true", b"x" * ARGUMENTS_MAX]}, Errno.E2BIG),
         ({"argv": [b"nothing"]}, Errno.ENOENT),
+        ({"cwd": b"/nowhere"}, Errno.ENOENT),
+        ({"cwd": b"/bin/true"}, Errno.ENOTDIR),
+        ({"path": b"/bin/nothing"}, Errno.ENOENT),
+        ({"path": b"true"}, Errno.ENOENT),
+        ({"pgid": 4711}, Errno.EPERM),
+        ({"pgid": -1}, Errno.EINVAL),
         ({"preopens": [b"/nowhere"]}, Errno.ENOENT),
         ({"preopens": [b"/bin/true"]}, Errno.ENOTDIR),
     ],
@@ -201,3 +217,148 @@ def test_a_child_waits_for_its_parent(kernels: Kernels) -> None:
     kernel = kernels.new(guest)
     assert spawn(kernel).wait_exit(LONG) == Exited(0)
     assert seen == [(2, Exited(5))]
+
+
+def test_where_a_child_is_placed(kernels: Kernels) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def guest(process: Process) -> Outcome:
+        if process.parent is None:
+            joined = spawn(kernel, parent=process, pgid=0)
+            spawn(kernel, parent=process, pgid=joined.pid)
+            spawn(kernel, parent=process, new_session=True)
+            spawn(kernel, parent=process)
+            for _ in range(4):
+                kernel.processes.wait(process)
+        else:
+            seen.append((process.pid, process.pgid, process.sid))
+        return Exited(0)
+
+    kernel = kernels.new(guest)
+    assert spawn(kernel).wait_exit(LONG) == Exited(0)
+    assert sorted(seen) == [(2, 2, 1), (3, 2, 1), (4, 4, 4), (5, 1, 1)]
+
+
+def test_what_a_child_inherits_of_signals(kernels: Kernels) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def guest(process: Process) -> Outcome:
+        signals = process.signals
+        if process.parent is None:
+            signals.set_action(signal.SIGTERM, IGNORE)
+            signals.set_action(signal.SIGUSR1, caught())
+            signals.set_mask(1)
+            for more in ({}, {"reset_signals": 1 << 14, "mask": 2}):
+                spawn(kernel, parent=process, **more)
+                kernel.processes.wait(process)
+        else:
+            seen.append((signals.ignored, signals.handled, signals.mask))
+        return Exited(0)
+
+    kernel = kernels.new(guest)
+    spawn(kernel).wait_exit(LONG)
+    assert seen == [(1 << 14, 0, 1), (0, 0, 2)]
+
+
+def test_a_script_is_run_by_its_interpreter(kernels: Kernels) -> None:
+    file = kernels.namespace.root.node.create(b"script")
+    file.open(NOBODY, OpenFlags(write=True)).write(NOBODY, [memoryview(b"#!/bin/true -x\n")])
+    seen: list[tuple[bytes, ...]] = []
+
+    def guest(process: Process) -> Outcome:
+        seen.append((process.executable, *process.argv))
+        return Exited(0)
+
+    kernel = kernels.new(guest)
+    spawn(kernel, argv=[b"/script", b"a"]).wait_exit(LONG)
+    spawn(kernel, argv=[b"zero", b"a"], path=b"/script").wait_exit(LONG)
+    assert seen == [(b"/bin/true", b"/bin/true", b"-x", b"/script", b"a")] * 2
+
+
+def test_a_killed_parent_starts_nothing(kernels: Kernels) -> None:
+    refusals: list[Errno] = []
+
+    def guest(process: Process) -> Outcome:
+        process.signal(signal.SIGKILL)
+        try:
+            spawn(kernel, parent=process)
+        except GuestError as error:
+            refusals.append(error.errno)
+        return process.outcome_of_kill()
+
+    kernel = kernels.new(guest)
+    spawn(kernel).wait_exit(LONG)
+    assert refusals == [Errno.EAGAIN]
+    assert len(kernel.processes) == 0
+
+
+def test_nothing_starts_in_an_ending_kernel(kernels: Kernels) -> None:
+    kernel = kernels.new(sleep_for_ever)
+    process = spawn(kernel)
+    kernel.end_all()
+    assert process.wait_exit(LONG) == Signaled(signal.SIGKILL)
+    with pytest.raises(GuestError) as caught:
+        spawn(kernel)
+    assert caught.value.errno == Errno.EAGAIN
+
+
+def test_no_more_threads_are_eagain(kernels: Kernels) -> None:
+    def refuse(job: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    kernel = kernels.new(lambda process: Exited(0))
+    submit = kernel._workers.submit
+    kernel._workers.submit = refuse  # type: ignore[method-assign]
+    with pytest.raises(GuestError) as caught:
+        spawn(kernel)
+    assert caught.value.errno == Errno.EAGAIN
+    assert len(kernel.processes) == 0
+    kernel._workers.submit = submit  # type: ignore[method-assign]
+    assert spawn(kernel).wait_exit(LONG) == Exited(0)
+
+
+def test_exec_keeps_fds_but_those_that_close(kernels: Kernels) -> None:
+    kept, closed = Counted(), Counted()
+    seen: list[object] = []
+
+    def guest(process: Process) -> Outcome:
+        process.fds.put(7, FdEntry(kept))
+        process.fds.put(8, FdEntry(closed, cloexec=True))
+        process.fds.put(9, process.fds.get(8).shared())
+        process.fds.remove(3)
+        with pytest.raises(GuestError):
+            kernel.execute(process, b"/nothing", [b"x"], [])
+        assert 8 in process.fds
+        with pytest.raises(ExecRequest) as request:
+            kernel.execute(process, b"true", [b"x", b"y"], [b"A=1"], b"/bin")
+        seen.extend((list(process.fds), process.fds.get(3).prestat, process.argv, process.cwd))
+        return Exited(len(request.value.content.data))
+
+    kernel = kernels.new(guest)
+    assert spawn(kernel).wait_exit(LONG) == Exited(4)
+    assert seen == [[3, 7, 9], b"/", (b"x", b"y"), b"/bin"]
+    assert (kept.closed, closed.closed) == (1, 1)
+
+
+def test_vfork_and_a_failed_vfork(kernels: Kernels) -> None:
+    def guest(process: Process) -> Outcome:
+        process.fds.put(8, FdEntry(Counted(), cloexec=True))
+        child = kernel.vfork(process)
+        assert current.process is child
+        assert child.memory is process.memory
+        assert child.fds.get(8).cloexec
+        with pytest.raises(GuestError) as refused:
+            kernel.vfork(child)
+        assert refused.value.errno == Errno.EAGAIN
+        assert current.process is child
+        kernel.vfork_exit(child, 3)
+        assert current.process is process
+        assert child.memory is not process.memory
+        assert kernel.processes.wait(process) == (child.pid, Exited(3))
+        with pytest.raises(ExitRequest):
+            kernel.vfork_exit(process, 1)
+        return Exited(0)
+
+    kernel = kernels.new(guest, processes=2)
+    assert spawn(kernel).wait_exit(LONG) == Exited(0)
+    assert kernels.lines == []

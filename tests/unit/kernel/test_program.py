@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from balenawasm.kernel.program import find_program
+from balenawasm.kernel.program import find_program, load_program
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.vfs.node import Node, OpenFlags
@@ -91,3 +91,82 @@ def test_a_file_on_the_path_is_no_directory(namespace: Namespace) -> None:
 def test_the_content_is_the_files(namespace: Namespace) -> None:
     program = find_program(namespace, NOBODY, b"./tool", cwd=b"/app", environ=())
     assert bytes(program.content.data) == WASM + b"app"
+
+
+# Scripts.
+
+
+def script(namespace: Namespace, name: bytes, text: bytes) -> None:
+    put(namespace.root.node.lookup(NOBODY, b"app"), name, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        (b"#!/app/tool\nrest", (b"/app/tool", b"/app/s")),
+        (b"#!/app/tool", (b"/app/tool", b"/app/s")),
+        (b"#! \t/app/tool \t -x  y \t\nrest", (b"/app/tool", b"-x  y", b"/app/s")),
+        (b"#!/app/tool\t-x\n", (b"/app/tool", b"-x", b"/app/s")),
+        (b"#!tool\n", (b"tool", b"/app/s")),
+        (b"#!/app/tool\0-x\n", (b"/app/tool", b"/app/s")),
+        (b"#!/app/tool " + b"x" * 300 + b"\n", (b"/app/tool", b"x" * 243, b"/app/s")),
+    ],
+)
+def test_scripts(namespace: Namespace, text: bytes, prefix: tuple[bytes, ...]) -> None:
+    script(namespace, b"s", text)
+    program = load_program(namespace, NOBODY, b"/app/s", cwd=b"/app")
+    assert program.path == b"/app/tool"
+    assert program.prefix == prefix
+    assert program.arguments([b"zero", b"one", b""])[-3:] == (b"/app/s", b"one", b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "errno"),
+    [
+        (b"#!", Errno.ENOEXEC),
+        (b"#! \n/app/tool", Errno.ENOEXEC),
+        (b"#!/" + b"x" * 300 + b"\n", Errno.ENOEXEC),
+        (b" #!/app/tool\n", Errno.ENOEXEC),
+        (b"#!/app/nothing\n", Errno.ENOENT),
+        (b"#!/app/tool\r\n", Errno.ENOENT),
+        (b"#!/app\n", Errno.EACCES),
+        (b"#!/app/text\n", Errno.ENOEXEC),
+        (b"#!/app/s\n", Errno.ELOOP),
+    ],
+)
+def test_scripts_that_cannot_run(namespace: Namespace, text: bytes, errno: Errno) -> None:
+    script(namespace, b"s", text)
+    with pytest.raises(GuestError) as caught:
+        load_program(namespace, NOBODY, b"s", cwd=b"/app")
+    assert caught.value.errno == errno
+
+
+def test_scripts_of_scripts(namespace: Namespace) -> None:
+    script(namespace, b"s0", b"#!/app/tool -t\n")
+    for level in range(1, 5):
+        script(namespace, b"s%d" % level, b"#!/app/s%d -%d\n" % (level - 1, level))
+    program = load_program(namespace, NOBODY, b"s3", cwd=b"/app")
+    assert program.arguments([b"s3", b"a"]) == (
+        *(b"/app/tool", b"-t"),
+        *(b"/app/s0", b"-1"),
+        *(b"/app/s1", b"-2"),
+        *(b"/app/s2", b"-3"),
+        *(b"s3", b"a"),
+    )
+    with pytest.raises(GuestError) as caught:
+        load_program(namespace, NOBODY, b"s4", cwd=b"/app")
+    assert caught.value.errno == Errno.ELOOP
+
+
+def test_a_script_through_env(namespace: Namespace) -> None:
+    usr_bin = namespace.root.node.lookup(NOBODY, b"usr").lookup(NOBODY, b"bin")
+    put(usr_bin, b"env", WASM)
+    put(usr_bin, b"hello.py", b"#!/usr/bin/env python\nprint()\n")
+    program = find_program(namespace, NOBODY, b"hello.py", cwd=b"/", environ=())
+    assert program.path == b"/usr/bin/env"
+    assert program.arguments([b"hello.py", b"-v"]) == (
+        b"/usr/bin/env",
+        b"python",
+        b"/usr/bin/hello.py",
+        b"-v",
+    )
