@@ -74,20 +74,23 @@ class LocalNames:
             name, file = self._claim_abstract(name)
         else:
             file = self._make_node(namespace, name)
-        path = Path(file)
         try:
             # Nobody else can have the node's identity: a file that is there is a dead node's.
-            path.unlink(missing_ok=True)
+            Path(file).unlink(missing_ok=True)
             host.bind(file)
         except OSError as error:
-            self.forget(file)
+            self._drop(file)
             raise GuestError(from_oserror(error)) from None
         with self._lock:
             self._owners[file.rpartition("/")[2]] = Owner(name, pid)
         return name, file
 
-    def forget(self, file: str) -> None:
-        """A socket is closed: nobody finds it any more."""
+    def forget(self, file: str, inode: int) -> None:
+        """The socket whose host file has this inode number is closed: nobody finds it any more."""
+        if inode_of(file) == inode:
+            self._drop(file)
+
+    def _drop(self, file: str) -> None:
         with self._lock:
             self._owners.pop(file.rpartition("/")[2], None)
             for key in [key for key, known in self._files.items() if known == file]:
@@ -186,3 +189,11 @@ def make_socket_node(namespace: Namespace, path: bytes) -> Node:
         if error.errno is Errno.EEXIST:
             raise GuestError(Errno.EADDRINUSE) from None
         raise
+
+
+def inode_of(file: str) -> int:
+    """The inode number of a host file, 0 when there is none."""
+    try:
+        return os.lstat(file).st_ino
+    except OSError:
+        return 0

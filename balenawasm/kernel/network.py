@@ -241,6 +241,11 @@ class NetworkStack:
                 self._tls = TlsService(self, self._tls_grants, self._log)
             return self._tls
 
+    def drop_lost_files(self) -> None:
+        """Let go of passed files that nobody can receive any more: a socket was closed."""
+        if self._passed_files is not None:
+            self._passed_files.sweep()
+
     # Ports and doors.
 
     def reserve(

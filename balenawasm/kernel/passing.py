@@ -46,7 +46,7 @@ class PassedFiles:
         """
         if len(files) > MOST_PASSED:
             raise GuestError(Errno.EINVAL)
-        self._sweep()
+        self.sweep()
         with self._lock:
             if len(self._parcels) >= MOST_ON_THE_WAY:
                 raise GuestError(Errno.EMFILE)
@@ -74,9 +74,9 @@ class PassedFiles:
 
     def close(self) -> None:
         """Let go of everything."""
-        self._sweep(everything=True)
+        self.sweep(everything=True)
 
-    def _sweep(self, *, everything: bool = False) -> None:
+    def sweep(self, *, everything: bool = False) -> None:
         """Let go of what nobody can receive any more."""
         with self._lock:
             poll = select.poll()

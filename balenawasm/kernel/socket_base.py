@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from balenawasm.vfs.description import Buffers
     from balenawasm.vfs.node import Caller
 
 SOCKET_DEVICE: Final = 0x736F  # "so": the st_dev of all sockets
@@ -122,6 +123,16 @@ class BaseSocket(SocketDescription):
         if self._state is State.CLOSED:
             raise GuestError(Errno.EBADF) from None
         raise GuestError(from_oserror(error)) from None
+
+    # Datagrams.
+
+    def _read_datagram(self, caller: Caller, buffers: Buffers, flags: int) -> int:
+        """Receive one: what `recvfrom` took out for this process first."""
+        if self.held is not None:
+            size = self.held.read(caller.pid, buffers)
+            if size is not None:
+                return size
+        return self.receive(caller, buffers, flags).size
 
     # Options.
 

@@ -16,7 +16,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.kernel.local_names import NO_OWNER
+from balenawasm.kernel.local_names import NO_OWNER, inode_of
 from balenawasm.kernel.network_listener import Accepted, Entrance, Listener
 from balenawasm.kernel.network_unix import BACKLOG
 from balenawasm.kernel.socket_base import BaseSocket, State, after
@@ -79,12 +79,14 @@ class _Naming:
         self.stack = stack
         self.name = UNNAMED
         self.file: str | None = None
+        self._inode = 0
 
     def bind(self, address: Address | None, host: socket.socket) -> None:
         """Give a host socket the name; EAFNOSUPPORT, EADDRINUSE."""
         wanted = _local_name(address) if address is not None else UNNAMED
         names = self.stack.local_names
         self.name, self.file = names.bind(self.stack.namespace, wanted, host, 0)
+        self._inode = inode_of(self.file)
 
     def find(self, address: Address) -> str:
         """The host file behind a name; ENOENT, ECONNREFUSED."""
@@ -94,7 +96,7 @@ class _Naming:
         """The socket is closed."""
         file, self.file = self.file, None
         if file is not None:
-            self.stack.local_names.forget(file)
+            self.stack.local_names.forget(file, self._inode)
 
 
 class LocalStream(StreamSocket, LocalSocket):
@@ -128,6 +130,10 @@ class LocalStream(StreamSocket, LocalSocket):
 
     def _unbind(self) -> None:
         self._naming.forget()
+
+    def _dispose(self) -> None:
+        super()._dispose()
+        self._stack.drop_lost_files()
 
     def _open_listener(self) -> Listener:
         host = self._host
@@ -264,6 +270,7 @@ class LocalDatagrams(BaseSocket, LocalSocket):
     def _dispose(self) -> None:
         self.host_fd = -1
         self._host.close()
+        self._stack.drop_lost_files()
 
     def bind(self, address: Address) -> None:
         """POSIX `bind`: EINVAL when bound already, EADDRINUSE."""
@@ -308,11 +315,11 @@ class LocalDatagrams(BaseSocket, LocalSocket):
 
     def read(self, caller: Caller, buffers: Buffers) -> int:
         """Receive one datagram."""
-        return self.receive(caller, buffers).size
+        return self._read_datagram(caller, buffers, 0)
 
     def recv(self, caller: Caller, buffers: Buffers, *, peek: bool, wait_all: bool) -> int:
         """Receive one datagram; what does not fit into the buffers is lost."""
-        return self.receive(caller, buffers, peek * MSG_PEEK).size
+        return self._read_datagram(caller, buffers, peek * MSG_PEEK)
 
     def receive(self, caller: Caller, buffers: Buffers, flags: int = 0) -> Received:
         """POSIX `recvmsg`: the next datagram, its sender, and open files that came along."""
@@ -328,11 +335,12 @@ class LocalDatagrams(BaseSocket, LocalSocket):
 
     def write(self, caller: Caller, buffers: Buffers) -> int:
         """Send one datagram to the peer."""
-        return self.send_to(caller, buffers)
+        return self.send(caller, buffers)
 
     def send(self, caller: Caller, buffers: Buffers) -> int:
         """Send one datagram to the peer."""
-        return self.send_to(caller, buffers)
+        held = self.held
+        return self.send_to(caller, buffers, held.destination(caller.pid) if held else None)
 
     def send_to(
         self,

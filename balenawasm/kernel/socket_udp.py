@@ -268,11 +268,12 @@ class UdpSocket(BaseSocket):
 
     def write(self, caller: Caller, buffers: Buffers) -> int:
         """Send one datagram to the peer."""
-        return self.send_to(caller, buffers)
+        return self.send(caller, buffers)
 
     def send(self, caller: Caller, buffers: Buffers) -> int:
         """Send one datagram to the peer."""
-        return self.send_to(caller, buffers)
+        held = self.held
+        return self.send_to(caller, buffers, held.destination(caller.pid) if held else None)
 
     def send_to(
         self,
@@ -389,11 +390,11 @@ class UdpSocket(BaseSocket):
 
     def read(self, caller: Caller, buffers: Buffers) -> int:
         """Receive one datagram."""
-        return self.receive(caller, buffers).size
+        return self._read_datagram(caller, buffers, 0)
 
     def recv(self, caller: Caller, buffers: Buffers, *, peek: bool, wait_all: bool) -> int:
         """Receive one datagram; what does not fit into the buffers is lost."""
-        return self.receive(caller, buffers, peek * MSG_PEEK).size
+        return self._read_datagram(caller, buffers, peek * MSG_PEEK)
 
     def receive(self, caller: Caller, buffers: Buffers, flags: int = 0) -> Received:
         """POSIX `recvmsg`: the next datagram and its sender."""

@@ -3,83 +3,22 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from kernel_parts import new_process
+from network_parts import API, CALLER, WEB, Net, refusal
 
-from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.kernel.network_resolver import OutsideResolver
 from balenawasm.vfs.endpoint import ANY, LOOPBACK, Endpoint
-from balenawasm.wasi.errno import Errno, GuestError
-from balenawasm.wasi.flags import NONBLOCK
+from balenawasm.wasi.errno import Errno
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from balenawasm.kernel.socket import TcpSocket
-
-WEB, API = "10.7.0.2", "10.7.0.3"
-CALLER = new_process()
-
-
-class Net:
-    """Stacks over one network directory, and the sockets made with them."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.hosts = base / "hosts"
-        self.hosts.write_text(f"{WEB} web\n{API} api\n")
-        self.logged: list[str] = []
-        self._stacks: list[NetworkStack] = []
-        self._sockets: list[TcpSocket] = []
-
-    def stack(self, address: str | None = WEB, **options) -> NetworkStack:
-        made = NetworkStack(
-            loopback_directory=self.base / f"loopback-{len(self._stacks)}",
-            address=address,
-            network_directory=self.base / "net" if address else None,
-            hosts=self.hosts,
-            log=self.logged.append,
-            **options,
-        )
-        self._stacks.append(made)
-        return made
-
-    def socket(self, stack: NetworkStack, flags: int = 0) -> TcpSocket:
-        return self.keep(stack.new_socket(flags))
-
-    def keep(self, made: TcpSocket) -> TcpSocket:
-        made.retain()
-        self._sockets.append(made)
-        return made
-
-    def listener(self, stack: NetworkStack, host: str = ANY, port: int = 80) -> TcpSocket:
-        made = self.socket(stack, NONBLOCK)
-        made.bind(Endpoint(host, port))
-        made.listen(5)
-        return made
-
-    def connect(self, stack: NetworkStack, host: str, port: int = 80) -> TcpSocket:
-        made = self.socket(stack)
-        made.connect(CALLER, Endpoint(host, port))
-        return made
-
-    def accept(self, listener: TcpSocket) -> TcpSocket:
-        CALLER.wait([(listener.host_fd, select.POLLIN)], 10_000_000_000)
-        return self.keep(listener.accept(CALLER, 0))
-
-    def close(self) -> None:
-        for made in self._sockets:
-            made.release()
-        for stack in self._stacks:
-            stack.close()
 
 
 @pytest.fixture
@@ -87,12 +26,6 @@ def net(tmp_path) -> Iterator[Net]:
     made = Net(tmp_path)
     yield made
     made.close()
-
-
-def refusal(call: Callable[[], object]) -> Errno:
-    with pytest.raises(GuestError) as error:
-        call()
-    return error.value.errno
 
 
 def test_two_services_on_one_port(net) -> None:

@@ -44,7 +44,7 @@ class FakeNetwork:
         self.sockets: dict[int, FakeSocket] = {}
         self.refused: dict[str, Errno] = {}
 
-    def new_socket(self, flags: int = 0) -> FakeSocket:
+    def new_socket(self, flags: int = 0, family: str = "inet") -> FakeSocket:
         new = FakeSocket(len(self.sockets) + 1, self.refused)
         self.sockets[new.inode] = new
         return new
@@ -55,7 +55,7 @@ class FakeNetwork:
     def find(self, inode: int):
         return self.sockets.get(inode)
 
-    def lookup(self, caller, name: str) -> list[str]:
+    def lookup(self, caller, name: str, family: str = "inet") -> list[str]:
         return self.addresses
 
     def names_of(self, address: str) -> list[str]:
