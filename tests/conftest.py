@@ -127,6 +127,14 @@ def cli(python_home: Path, tmp_path: Path) -> Cli:
     return Cli(python_home, directory)
 
 
+@pytest.fixture
+def bare_cli(shared_home: Path, tmp_path: Path) -> Cli:
+    """The command over the session's state directory, with no image built for it."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return Cli(shared_home, directory)
+
+
 @pytest.fixture(scope="session")
 def python_wasm(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stock python.wasm of the base image as a host file."""

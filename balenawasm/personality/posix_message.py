@@ -147,10 +147,8 @@ def recvmsg(process: Process, fd: int, message: int, flags: int) -> int:
 
 def _length(received: Received, flags: int) -> int:
     """What the call answers: with MSG_TRUNC a datagram's whole length."""
-    if flags & linux.MSG_TRUNC and received.truncated:
-        return received.full
-    count: int = received.count
-    return count
+    count, _, full, truncated, _ = received
+    return full if flags & linux.MSG_TRUNC and truncated else count
 
 
 def _tell(memory: GuestMemory, message: int, name: int, control: int, flags: int) -> None:

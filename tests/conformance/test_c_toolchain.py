@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from conftest import Cli
 
 
-def test_setjmp_works_through_frames(cli: Cli, c_toolchain: CToolchain) -> None:
+def test_setjmp_works_through_frames(bare_cli: Cli, c_toolchain: CToolchain) -> None:
     program = c_toolchain.compile("setjmp.c")
-    assert cli("run", str(program), "x").stdout == "3 rounds, value 7, x\n"
+    assert bare_cli("run", str(program), "x").stdout == "3 rounds, value 7, x\n"
 
 
 def test_a_program_is_made_once_and_anew_for_other_flags(
