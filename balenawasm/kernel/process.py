@@ -50,6 +50,52 @@ _CHECKS_MAX: Final = 200
 class Process:
     """One guest program in execution. Implements `vfs.node.Caller`."""
 
+    orphaned: bool = False
+    """Its parent has ended: the kernel itself waits for it, in process 1's name."""
+    executable = b""
+    """Absolute path of the program, once it has been found."""
+    preopens: tuple[bytes, ...] = ()
+    """Directories that its program finds open when it starts."""
+    sigpipe = False
+    """A host call that answers EPIPE sends SIGPIPE, too."""
+    vfork_parent: Process | None = None
+    """Whose thread and memory it uses, until it execs or exits."""
+    executed = False
+    """It has called execve: its parent may not move it to another group any more (POSIX)."""
+    children_cpu_ns = 0
+    """Processor time of the children it has waited for, and of theirs."""
+    outcome: Outcome | None = None
+    """How it ended; set after its fds are closed."""
+    change: Change | None = None
+    """That it stopped or continued, until somebody has waited for that."""
+    killed_by: int | None = None
+    """The deadly signal it got, if any. The engine makes it the outcome: `Signaled(killed_by)`.
+    """
+    pending = 0
+    """Signals that have arrived and not taken effect; see `SignalState`."""
+    attention = False
+    """A blocking call has something else to do first."""
+    due = False
+    """Guest code must not go on before `settle_due` has been called: it was killed or stopped,
+    or has handlers to call.
+    """
+    on_due: Callable[[Process], None] | None = None
+    """Called after `due` has become true, in the thread that made it so."""
+    on_change: Callable[[Process], None] | None = None
+    """Called when it has stopped or continued."""
+    _vfork_child: Process | None = None
+    _stop_signal = 0
+    _stopped = False
+    _stops = 0
+    _refusals = 0
+    _checks = 0
+    _exit_fd = -1
+    _exit_watchers = 0
+    _child_fd = -1
+    _cpu_offset = 0
+    _cpu_clock = 0
+    _cpu_total = 0
+
     def __init__(
         self,
         *,
@@ -76,16 +122,10 @@ class Process:
         self.hostname = hostname
         self.parent = parent
         """Who may wait for it; None for the host's own and for orphans."""
-        self.orphaned = False
-        """Its parent has ended: the kernel itself waits for it, in process 1's name."""
         self.pgid: int = pid if parent is None else parent.pgid
         self.session: Session = Session(pid) if parent is None else parent.session
-        self.executable = b""
-        """Absolute path of the program, once it has been found."""
         self.started_ns = time.monotonic_ns()
         self.umask: int = 0o022 if parent is None else parent.umask
-        self.preopens: tuple[bytes, ...] = ()
-        """Directories that its program finds open when it starts."""
         self.asked_fd = -1
         """The fd whose attributes were asked for last: how a guest that renumbers its fds names one
         (`process_control`).
@@ -93,54 +133,15 @@ class Process:
         self.fds = FdTable(limits.open_files)
         self.memory = GuestMemory()
         self.signals = SignalState(self)
-        self.sigpipe = False
-        """A host call that answers EPIPE sends SIGPIPE, too."""
-        self.vfork_parent: Process | None = None
-        """Whose thread and memory it uses, until it execs or exits."""
-        self.executed = False
-        """It has called execve: its parent may not move it to another group any more (POSIX)."""
-        self.children_cpu_ns = 0
-        """Processor time of the children it has waited for, and of theirs."""
-        self.outcome: Outcome | None = None
-        """How it ended; set after its fds are closed."""
-        self.change: Change | None = None
-        """That it stopped or continued, until somebody has waited for that."""
-        self.killed_by: int | None = None
-        """The deadly signal it got, if any. The engine makes it the outcome: `Signaled(killed_by)`.
-        """
-        self.pending = 0
-        """Signals that have arrived and not taken effect; see `SignalState`."""
-        self.attention = False
-        """A blocking call has something else to do first."""
-        self.due = False
-        """Guest code must not go on before `settle_due` has been called: it was killed or stopped,
-        or has handlers to call.
-        """
-        self.on_due: Callable[[Process], None] | None = None
-        """Called after `due` has become true, in the thread that made it so."""
         self.on_kill = Hooks()
         """Called when a deadly signal arrives, in the sender's thread."""
         self.on_exit = Hooks()
         """Called when it has ended, in its own thread, after `outcome` is set."""
-        self.on_change: Callable[[Process], None] | None = None
-        """Called when it has stopped or continued."""
         self.lock: Final = threading.Lock()
         """Guards its state; see the module's docstring."""
         self._kernel = kernel
-        self._vfork_child: Process | None = None
-        self._stop_signal = 0
-        self._stopped = False
-        self._stops = 0
-        self._refusals = 0
-        self._checks = 0
         self._ended = threading.Event()
         self._waiting = Waiting(self.lock)
-        self._exit_fd = -1
-        self._exit_watchers = 0
-        self._child_fd = -1
-        self._cpu_offset = 0
-        self._cpu_clock = 0
-        self._cpu_total = 0
 
     def __repr__(self) -> str:
         return f"<Process {self._pid} {self.argv[:1]!r}>"
