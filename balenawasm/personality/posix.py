@@ -18,6 +18,7 @@ from balenawasm.personality import (
     posix_signal,
     posix_socket,
     posix_sockopt,
+    posix_terminal,
 )
 from balenawasm.personality.syscall import table_of
 
@@ -38,5 +39,6 @@ TABLE: Final[Mapping[str, Syscall]] = table_of(
     posix_socket.SYSCALLS,
     posix_message.SYSCALLS,
     posix_sockopt.SYSCALLS,
+    posix_terminal.SYSCALLS,
 )
 """Import name → system call, for import module `balenawasm_posix`."""

@@ -94,6 +94,17 @@ DOOR(recvmsg) int sys_recvmsg(int, void *, int);
 DOOR(setsockopt) int sys_setsockopt(int, int, int, const void *, int);
 DOOR(getsockopt) int sys_getsockopt(int, int, int, void *, void *);
 
+DOOR(isatty) int sys_isatty(int);
+DOOR(tcgetattr) int sys_tcgetattr(int, void *);
+DOOR(tcsetattr) int sys_tcsetattr(int, int, const void *);
+DOOR(tcflush) int sys_tcflush(int, int);
+DOOR(tcgetwinsize) int sys_tcgetwinsize(int, void *);
+DOOR(tcsetwinsize) int sys_tcsetwinsize(int, const void *);
+DOOR(tcgetpgrp) int sys_tcgetpgrp(int);
+DOOR(tcsetpgrp) int sys_tcsetpgrp(int, int);
+DOOR(tcgetsid) int sys_tcgetsid(int);
+DOOR(tcsetctty) int sys_tcsetctty(int);
+
 enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, E2BIG = 7, ENOEXEC = 8, EBADF = 9, ECHILD = 10, EAGAIN = 11,
        EACCES = 13, EFAULT = 14, EEXIST = 17, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, EMFILE = 24, ENOTTY = 25,
        ESPIPE = 29, EROFS = 30, EPIPE = 32, ERANGE = 34, ENAMETOOLONG = 36, ENOSYS = 38, ENOTEMPTY = 39,
@@ -129,6 +140,8 @@ struct door_attributes { uint32_t flags, group; uint64_t defaults, mask; };
 struct door_message { void *name; uint32_t name_length; struct door_iovec *iovecs; uint32_t count; void *control;
                       uint32_t control_length, flags; };
 struct door_inet { uint16_t family, port; uint8_t host[4]; char zero[8]; };
+struct door_termios { uint32_t input, output, control, local; uint8_t line, characters[32], padding[3];
+                      uint32_t input_speed, output_speed; };
 struct door_unix { uint16_t family; char path[108]; };
 enum { ACTION_CLOSE, ACTION_DUP2, ACTION_OPEN, ACTION_CHDIR, ACTION_FCHDIR };
 
@@ -137,6 +150,8 @@ enum { ACTION_CLOSE, ACTION_DUP2, ACTION_OPEN, ACTION_CHDIR, ACTION_FCHDIR };
 #define WIFEXITED(S) (((S) & 0x7f) == 0)
 #define WEXITSTATUS(S) (((S) >> 8) & 0xff)
 #define WTERMSIG(S) ((S) & 0x7f)
+
+enum { ICANON = 2, ECHO = 8, TOSTOP = 0400, SIGTTIN = 21, SIGTTOU = 22, SIGWINCH = 28, EIO = 5 };
 
 /* vfork: the child goes on from here until execve succeeds or _exit is called; then so does the parent. */
 jmp_buf *door_vfork_place(void);
