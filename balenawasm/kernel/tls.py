@@ -101,7 +101,8 @@ class TlsService:
             names = self._stack.names.outside_names(outside.host)
             grant = self._grants.find(server_name.lower(), names, remote.port)
             if not (settings.verify and settings.check_name) and (grant is None or grant.verify):
-                self._say_denied(server_name or min(names), remote.port)
+                name = server_name if server_name in names else min(names - {outside.host} or names)
+                self._say_denied(name, remote.port)
                 raise GuestError(Errno.EACCES)
         if settings.verify and settings.check_name and not server_name:
             raise GuestError(Errno.EINVAL)

@@ -259,14 +259,17 @@ class TlsSession:
         plain, total = self._buffers.plain, 0
         while total <= CHUNK - RECORD:
             try:
-                total += read(RECORD, plain[total:])
+                count = read(RECORD, plain[total:])
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
-                self._peer_ended = True
-                break
+                count = 0
             except OSError as error:
                 return total, error
+            if not count:  # close_notify; an exception only when we have sent ours
+                self._peer_ended = True
+                break
+            total += count
         return total, None
 
     def _sent(self, data: memoryview) -> bytes:

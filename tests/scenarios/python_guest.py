@@ -91,7 +91,9 @@ class Container:
         name: str = "web",
         address: str = "10.99.0.2",
         publish: bool = False,
+        **network: object,
     ) -> None:
+        """`network` is what NetworkStack takes besides."""
         self.app = base / name
         self.app.mkdir()
         hosts = base / "hosts"
@@ -107,6 +109,7 @@ class Container:
             published={8000: [self._listener.fileno()]} if self._listener else {},
             hosts=hosts,
             log=self.log.append,
+            **network,  # type: ignore[arg-type]
         )
         namespace = Namespace(Tmpfs(16 << 20).root)
         namespace.mount(b"/net", NetFs(self.network).root)

@@ -271,6 +271,19 @@ def test_a_stream_that_breaks_off_is_an_error_after_its_data(net, authority, out
         one.close()
 
 
+def test_the_peer_ends_first(net, authority, outside) -> None:
+    def serve(connection: ssl.SSLSocket) -> None:
+        connection.sendall(b"bye")
+        connection.unwrap()  # raises an error for data that still come
+
+    with TlsServer(server_context(authority.issue("server.test")), serve, outside) as server:
+        one = net().tls(server.port, settings=trusting(authority))
+        assert receive(one) == b"bye"
+        assert receive(one) == b""
+        assert send(one, b"still here") == 10
+        one.close()
+
+
 def test_no_tls_at_the_other_end(net, outside) -> None:
     with socket.create_server((outside, 0)) as listener:
 
