@@ -70,7 +70,7 @@ class Kernel:
         self.namespace = namespace
         self.hostname = hostname
         self.limits = limits
-        self.processes = ProcessTable(limits.processes)
+        self.processes: ProcessTable = ProcessTable(limits.processes)
         self.log = log
         """Takes one line (or several) about something gone wrong, for the container's log."""
         self.network: Callable[[], Network] | None = None

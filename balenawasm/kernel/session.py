@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from balenawasm.kernel.outcome import Outcome
     from balenawasm.kernel.process import Process
+    from balenawasm.vfs.description import Description
     from balenawasm.vfs.node import Content
 
 
@@ -38,6 +39,10 @@ class Terminal(Protocol):
 
     def signal(self, signo: int) -> None:
         """Send a signal to the group that may read from it."""
+        ...
+
+    def open(self) -> Description:
+        """Another open file of it: ENXIO after its end."""
         ...
 
     def hang_up(self) -> None:

@@ -9,7 +9,10 @@ SIGTTIN, one that changes settings, or writes while TOSTOP is set, SIGTTOU.
 
 A guest can do to the terminal what any program can; the relay restores the user's own.
 
-Lock order: none of its own; the process table's lock may be taken.
+A terminal has an open file of its own, which ends with the session: then settings are ENOTTY, and
+what is still open reads and writes on, until the user's side ends.
+
+Lock order: `_lock` guards that open file and is innermost.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import os
 import signal
 import struct
 import termios
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from balenawasm.kernel.process import Process
@@ -46,7 +50,8 @@ class Terminal:
 
     def __init__(self, fd: int) -> None:
         """`fd` is the slave, which stays the caller's."""
-        self._fd = fd
+        self._fd = os.dup(fd)
+        self._lock = threading.Lock()
         self._processes: ProcessTable | None = None
         self.number = os.fstat(fd).st_rdev
         self.session = 0
@@ -77,9 +82,24 @@ class Terminal:
             processes.signal_group(group, signo)
 
     def hang_up(self) -> None:
-        """The session's leader has ended, or the user has gone: tell the foreground group."""
+        """The session's leader has ended: tell the foreground group, and be nobody's."""
         for signo in (signal.SIGHUP, signal.SIGCONT):
             self.signal(signo)
+        self.close()
+
+    def close(self) -> None:
+        """Give back the open file; safe to call twice."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def open(self) -> TerminalStream:
+        """Another open file of it, as /dev/tty gives one: ENXIO after its end."""
+        with self._lock:
+            if self._fd < 0:
+                raise GuestError(Errno.ENXIO)
+            return TerminalStream(os.dup(self._fd), shared=True, tty=self)
 
     def controls(self, process: Process) -> bool:
         """Whether it is the process's controlling terminal."""
@@ -128,29 +148,29 @@ class Terminal:
 
     def attributes(self) -> list[Any]:
         """tcgetattr(3), as the host's `termios` has it."""
-        with _host_errors():
-            return termios.tcgetattr(self._fd)
+        with self._host() as fd:
+            return termios.tcgetattr(fd)
 
     def set_attributes(self, caller: Process, when: int, attributes: list[Any]) -> None:
         """tcsetattr(3); `when` is the host's TCSANOW, TCSADRAIN or TCSAFLUSH."""
         self._from_foreground(caller, signal.SIGTTOU)
-        with _host_errors():
+        with self._host() as fd:
             # Never TCSADRAIN: it would wait in the host, where no kill reaches.
             if when == termios.TCSAFLUSH:
-                termios.tcflush(self._fd, termios.TCIFLUSH)
-            termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
+                termios.tcflush(fd, termios.TCIFLUSH)
+            termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
     def flush(self, caller: Process, queue: int) -> None:
         """tcflush(3): throw away what was typed, or is not yet shown."""
         self._from_foreground(caller, signal.SIGTTOU)
-        with _host_errors():
-            termios.tcflush(self._fd, queue)
+        with self._host() as fd:
+            termios.tcflush(fd, queue)
 
     def size(self) -> tuple[int, int]:
         """(columns, rows); 0 when nobody knows."""
-        rows, columns, _, _ = _SIZE.unpack(
-            fcntl.ioctl(self._fd, termios.TIOCGWINSZ, bytes(_SIZE.size))
-        )
+        with self._host() as fd:
+            answer = fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(_SIZE.size))
+        rows, columns, _, _ = _SIZE.unpack(answer)
         return columns, rows
 
     def set_size(self, columns: int, rows: int) -> None:
@@ -159,18 +179,36 @@ class Terminal:
             raise GuestError(Errno.EINVAL)
         if (columns, rows) == self.size():
             return
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
+        with self._host() as fd:
+            fcntl.ioctl(fd, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, 0, 0))
         self.signal(signal.SIGWINCH)
+
+    @contextlib.contextmanager
+    def _host(self) -> Iterator[int]:
+        """The open file, for something that does not wait: ENOTTY after its end."""
+        with self._lock:
+            if self._fd < 0:
+                raise GuestError(Errno.ENOTTY)
+            try:
+                yield self._fd
+            except termios.error as error:  # which is no OSError
+                raise OSError(*error.args) from None
 
 
 class TerminalStream(Stream):
     """A guest's open terminal: its input and its output."""
 
-    def __init__(self, fd: int, *, shared: bool) -> None:
+    def __init__(self, fd: int, *, shared: bool, tty: Terminal | None = None) -> None:
         """`fd`, the slave, is closed at the end. `shared`: see Stream."""
         super().__init__(fd, filetype=Filetype.CHARACTER_DEVICE, shared=shared)
         self.terminal = True
-        self.tty = Terminal(fd)
+        self.tty = Terminal(fd) if tty is None else tty
+
+    def close(self) -> None:
+        """Close it; a terminal that never became a session's goes, too."""
+        super().close()
+        if not self.tty.session:
+            self.tty.close()
 
     def read(self, caller: Caller, buffers: Buffers) -> int:
         """See Stream; from the background: Terminal.check_read."""
@@ -181,15 +219,6 @@ class TerminalStream(Stream):
         """See Stream; from the background: Terminal.check_write."""
         self.tty.check_write(caller)
         return super().write(caller, buffers)
-
-
-@contextlib.contextmanager
-def _host_errors() -> Iterator[None]:
-    """The host's module has an exception of its own."""
-    try:
-        yield
-    except termios.error as error:
-        raise OSError(*error.args) from None
 
 
 def take_control(description: Description, leader: Process, processes: ProcessTable) -> None:

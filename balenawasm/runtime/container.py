@@ -141,9 +141,9 @@ class Container:
         if terminal is None:
             process.signal(signal.SIGKILL)
         else:
-            process.signal(signal.SIGHUP)
-            process.signal(signal.SIGCONT)
-            terminal.hang_up()
+            for signo in (signal.SIGHUP, signal.SIGCONT):
+                process.signal(signo)
+                terminal.signal(signo)
 
     def signal_all(self, signo: int) -> None:
         """Send a signal to every process."""

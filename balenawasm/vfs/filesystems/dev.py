@@ -13,6 +13,7 @@ from balenawasm.vfs.description import Buffers, Description
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.fixed import FixedDirectory
 from balenawasm.vfs.filesystems.open_files import FdDirectory, FdLink, own_fds
+from balenawasm.vfs.filesystems.process_view import HasSession
 from balenawasm.vfs.filesystems.seekable import clear
 from balenawasm.vfs.node import Caller, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
@@ -78,7 +79,7 @@ class DeviceNode(Node):
 
 
 class TtyNode(Node):
-    """The caller's terminal: the first of its standard streams that was given as one."""
+    """The caller's terminal: the first of its standard streams that is one, or its session's."""
 
     filetype = Filetype.CHARACTER_DEVICE
 
@@ -102,7 +103,10 @@ class TtyNode(Node):
             )
             if fits:
                 return description
-        raise GuestError(Errno.ENXIO)
+        terminal = caller.session.terminal if isinstance(caller, HasSession) else None
+        if terminal is None:
+            raise GuestError(Errno.ENXIO)
+        return terminal.open()
 
 
 class Null(Description):

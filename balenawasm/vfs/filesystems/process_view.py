@@ -48,6 +48,16 @@ class HasFds(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSession(Protocol):
+    """A caller that belongs to a session, as every process does."""
+
+    @property
+    def session(self) -> SessionView:
+        """Its session."""
+        ...
+
+
 class LimitsView(Protocol):
     """Caps of a process."""
 
@@ -92,6 +102,10 @@ class TerminalView(Protocol):
     @property
     def foreground(self) -> int:
         """The process group in its foreground."""
+        ...
+
+    def open(self) -> Description:
+        """Another open file of it: ENXIO after its end."""
         ...
 
 
