@@ -20,7 +20,7 @@ from balenawasm.vfs.endpoint import NOWHERE, Endpoint, is_inet6, unmapped
 from balenawasm.wasi.errno import GuestError, from_oserror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from balenawasm.kernel.network_resolver import OutsideResolver
@@ -40,6 +40,7 @@ class HostNetwork(NetworkStack):
         hosts: Path | None = None,
         log: Callable[[str], None] = lambda line: None,
         resolver: OutsideResolver | None = None,
+        tls: Sequence[tuple[str, str, str, str, bool]] = (),
     ) -> None:
         """`network_directory`, the project's, is for Unix sockets in shared volumes only."""
         super().__init__(
@@ -49,6 +50,7 @@ class HostNetwork(NetworkStack):
             policy=OutboundPolicy.from_texts(["all"]),
             log=log,
             resolver=resolver,
+            tls=tls,
         )
         if network_directory is not None:
             self._shared = SocketDirectory(network_directory)

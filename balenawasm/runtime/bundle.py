@@ -70,6 +70,21 @@ class Published(NamedTuple):
     protocol: str = "tcp"
 
 
+class TlsGrant(NamedTuple):
+    """What TLS connections to a granted destination (`to`) are given: PEM files of the host, or
+    empty.
+
+    `ca` is trusted in place of the host's store; `certificate` and `key` (empty: in the same file)
+    are presented for the guest. `verify` False: the guest may do without verification.
+    """
+
+    to: str
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    verify: bool = True
+
+
 NETWORK_MODES = ("bridge", "host", "none")
 
 
@@ -80,7 +95,7 @@ class Network(NamedTuple):
     (`<address>/tcp-<port>`); `hosts_file` maps names to addresses. `allow` lists what may be
     reached outside, `host:port` with `*` for either; empty means nothing. `mode` is one of
     NETWORK_MODES: host is the host's own network, none has a loopback only; both ignore the rest
-    but for `directory`.
+    but for `directory` and `tls`, which is what some of the grants say about TLS.
     """
 
     address: str
@@ -89,6 +104,7 @@ class Network(NamedTuple):
     published: tuple[Published, ...] = ()
     allow: tuple[str, ...] = ()
     mode: str = "bridge"
+    tls: tuple[TlsGrant, ...] = ()
 
 
 class Limits(NamedTuple):

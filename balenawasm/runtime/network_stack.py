@@ -36,6 +36,7 @@ def make_stack(
             network_directory=Path(network.directory),
             hostname=hostname,
             log=log,
+            tls=network.tls,
         )
     return NetworkStack(
         loopback_directory=paths.loopback,
@@ -46,5 +47,6 @@ def make_stack(
         published_udp=published.get("udp"),
         hosts=Path(network.hosts_file),
         policy=OutboundPolicy.from_texts(network.allow),
+        tls=network.tls,
         log=log,
     )

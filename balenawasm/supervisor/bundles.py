@@ -59,6 +59,7 @@ def make_bundle(
             ),
             allow=service.allow,
             mode=service.network_mode,
+            tls=service.tls,
         ),
         hostname=service.hostname or service.name,
         limits=service.limits,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from balenawasm.compose import model
 from balenawasm.digest import hex_of, sha256
-from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.runtime.bundle import (
     DEFAULT_LIMITS,
     DEFAULT_LOG_LIMITS,
@@ -22,6 +21,7 @@ from balenawasm.runtime.bundle import (
     MountKind,
 )
 from balenawasm.runtime.ports import PublishedPort
+from balenawasm.supervisor.grants import read_grants
 from balenawasm.supervisor.target_state import (
     DEFAULT_GRACE,
     Condition,
@@ -86,6 +86,9 @@ class _Builder:
                 f"service {service.name}: neither the image nor the service says what to run",
                 hint="give the Balenafile a CMD, or the service a `command`",
             )
+        grants = read_grants(
+            service.name, service.x_balenawasm.get("allow", ()), self._project.directory
+        )
         cwd = service.working_dir or config.working_dir or "/"
         return ServiceTarget(
             name=service.name,
@@ -104,7 +107,8 @@ class _Builder:
             stop_grace=DEFAULT_GRACE if service.stop_grace is None else service.stop_grace,
             hostname=service.hostname or "",
             network_mode=service.network_mode,
-            allow=_allowed(service),
+            allow=grants.allow,
+            tls=grants.tls,
             preopens=tuple(_bytes(name) for name in config.preopens),
             limits=_limits(service.limits),
             log_limits=_log_limits(service.limits),
@@ -223,20 +227,6 @@ def _log_limits(said: model.Limits) -> LogLimits:
         files=said.log_files or DEFAULT_LOG_LIMITS.files,
         lines_per_second=said.log_rate,
     )
-
-
-def _allowed(service: Service) -> tuple[str, ...]:
-    """The grants in `x-balenawasm: allow: […]`."""
-    grants = service.x_balenawasm.get("allow", ())
-    texts = (grants,) if isinstance(grants, str) else grants
-    if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
-        raise TargetStateError(
-            f"service {service.name}: x-balenawasm.allow is a list of grants",
-            hint='for example allow: ["tcp://example.org:443"]',
-        )
-    allowed = tuple(str(text) for text in texts)
-    OutboundPolicy.from_texts(allowed)
-    return allowed
 
 
 def _bytes(text: str) -> bytes:

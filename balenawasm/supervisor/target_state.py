@@ -20,6 +20,7 @@ from balenawasm.runtime.bundle import (
     Limits,
     LogLimits,
     MountKind,
+    TlsGrant,
 )
 from balenawasm.runtime.home import safe_name
 from balenawasm.runtime.ports import PublishedPort  # noqa: TC001 - jsonform reads annotations
@@ -117,6 +118,7 @@ class ServiceTarget(NamedTuple):
     stdout_to: str = ""
     log_limits: LogLimits = DEFAULT_LOG_LIMITS
     network_mode: str = "bridge"
+    tls: tuple[TlsGrant, ...] = ()
 
     @property
     def identity(self) -> Digest:

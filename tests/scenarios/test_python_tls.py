@@ -5,11 +5,13 @@ library over it, and unmodified packages.
 from __future__ import annotations
 
 import http.server
+import shutil
 import ssl
 import struct
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from balenawasm.engine.machine import Machine
 from balenawasm.kernel.network_policy import OutboundPolicy
 from balenawasm.kernel.network_resolver import OutsideResolver
 from balenawasm.personality import preview1
+from tests.conftest import Cli, wait_for_no_process
 from tests.outside import outside_network
 from tests.scenarios.python_guest import Container
 from tests.tls_authority import Authority, TlsServer, server_context
@@ -514,3 +517,56 @@ def unpack(wheels: list[Path], directory: Path) -> None:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(directory)
+
+
+def test_a_service_with_a_client_certificate(
+    python_home: Path, tmp_path: Path, authority: Authority, outside: str
+) -> None:
+    """Through `up`: the grant brings trust and identity, and the guest finds neither file."""
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        connection.sendall(connection.getpeercert()["subject"][0][0][1].encode())
+        connection.unwrap()
+
+    context = server_context(authority.issue(outside))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.certificate)
+    home, project = tmp_path / "home", tmp_path / "device"
+    # A state directory of its own: its supervisor must be in this test's network namespace.
+    for part in ("store", "cache"):
+        shutil.copytree(python_home / part, home / part, symlinks=True)
+    project.mkdir()
+    client = authority.issue("device-7")
+    (project / "program.py").write_text(
+        "import socket, ssl, sys\n"
+        "address = sys.argv[1], int(sys.argv[2])\n"
+        "context = ssl.create_default_context()\n"
+        "plain = socket.create_connection(address)\n"
+        "print('I am', context.wrap_socket(plain, server_hostname=address[0]).recv(100))\n"
+    )
+    with TlsServer(context, serve, outside) as server:
+        (project / "balena-compose.yml").write_text(
+            f"""
+services:
+  web:
+    image: balenaos/python
+    command: [python, /program.py, "{outside}", "{server.port}"]
+    volumes: ["./program.py:/program.py:ro"]
+    x-balenawasm:
+      allow:
+        - to: "tcp://{outside}:{server.port}"
+          ca: {authority.certificate}
+          certificate: {{cert: "{client.certificate}", key: "{client.key}"}}
+"""
+        )
+        cli = Cli(home, project)
+        try:
+            cli("up", "-d")
+            deadline = time.monotonic() + 60
+            while "I am" not in (log := cli("logs", "web").stdout):
+                assert time.monotonic() < deadline, log
+                time.sleep(0.1)
+        finally:
+            cli("down")
+    assert "I am b'device-7'" in log
+    assert not wait_for_no_process(home)
