@@ -187,7 +187,7 @@ class ProcessTable:
         """Tell whether no member's parent is in the same session but another group: nobody could
         continue members that stop.
         """
-        return not any(_has_guardian(process) for process in self.group(pgid))
+        return not any(p.outcome is None and _has_guardian(p) for p in self.group(pgid))
 
     def getpgid(self, caller: Process, pid: int) -> int:
         """The group of a process, 0 being the caller: ESRCH."""
@@ -354,7 +354,7 @@ class ProcessTable:
         """Leave its children to the kernel; answers the groups that have lost a guardian with it.
         Under the lock.
         """
-        bereft = {process.pgid}
+        bereft = {process.pgid} if _has_guardian(process) else set()
         for child in self._children.pop(process.pid, {}).values():
             child.parent = None
             child.orphaned = True
@@ -381,10 +381,10 @@ def _is_meant(child: Process, parent: Process, wanted: int) -> bool:
 
 
 def _has_guardian(process: Process) -> bool:
+    """Its parent, in the same session but another group, could continue it."""
     parent = process.parent
     return (
-        process.outcome is None
-        and parent is not None
+        parent is not None
         and parent.outcome is None
         and parent.session is process.session
         and parent.pgid != process.pgid

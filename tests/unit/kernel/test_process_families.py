@@ -236,6 +236,15 @@ def test_an_orphaned_group_that_stopped_is_hung_up(family: Family) -> None:
     assert member.signals.pending == 1 << (signal.SIGHUP - 1)
 
 
+def test_a_group_that_was_orphaned_before_is_left_alone(family: Family) -> None:
+    member = family.start(family.init)
+    halted = stop(family.init)
+    member.finish(Exited(0))
+    assert family.init.killed_by is None
+    family.init.signal(signal.SIGKILL)
+    assert halted.exception(LONG) is not None
+
+
 @pytest.mark.parametrize("signo", [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU])
 def test_nobody_could_continue_an_orphaned_group(family: Family, signo: int) -> None:
     family.table.signal_group(family.init.pgid, signo)
