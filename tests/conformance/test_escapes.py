@@ -15,7 +15,7 @@ from preview1_guest import NOWHERE, CallError, Guest, clock_subscription
 from balenawasm.kernel.fd_table import DIRECTORY_RIGHTS
 from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.outcome import Exited, Killed
-from balenawasm.kernel.socket import RETIRED_MAX
+from balenawasm.kernel.socket_stream import RETIRED_MAX
 from balenawasm.kernel.stream import Stream
 from balenawasm.layer.whiteout import OPAQUE_MARKER
 from balenawasm.runtime.bundle import Mount, MountKind
