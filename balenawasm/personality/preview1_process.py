@@ -59,6 +59,8 @@ _SIGNALS: Final[tuple[int, ...]] = (
     signal.SIGSYS,
 )
 """WASI's `signal` → the kernel's (Linux) number."""
+_JOB_CONTROL: Final = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""Whether these stop depends on the process's family."""
 
 
 def _write_sizes(
@@ -145,8 +147,12 @@ def proc_raise(process: Process, number: int) -> int:
     """Send the process itself a signal."""
     if not 0 < number < len(_SIGNALS):
         raise GuestError(Errno.EINVAL)
-    process.signal(_SIGNALS[number])
-    process.check_killed()
+    signo = _SIGNALS[number]
+    if signo in _JOB_CONTROL:
+        process.kernel.processes.signal(process.pid, signo)
+    else:
+        process.signal(signo)
+    process.attend(interruptible=False)
     return 0
 
 
@@ -170,9 +176,8 @@ SYSCALLS: Final = (
     preview1(proc_exit, "A shell sees the low 8 bits."),
     preview1(
         proc_raise,
-        "There are no handlers in preview 1: a signal ends the process or, if its default is to "
-        "be ignored or to stop or "
-        "continue the process, does nothing.",
+        "Preview 1 has no handlers of its own: a signal ends or stops the process or does nothing, "
+        "as its default is, unless another door has arranged for it.",
         support="partial",
     ),
     preview1(sched_yield),

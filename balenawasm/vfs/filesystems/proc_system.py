@@ -21,7 +21,8 @@ RELEASE: Final = b"6.1.0-balenawasm"
 """The version of Linux whose behaviour is imitated."""
 
 _MEMORY_LINES: Final = frozenset(
-    (b"MemTotal", b"MemFree", b"MemAvailable", b"Buffers", b"Cached", b"SwapTotal", b"SwapFree")
+    b"MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive SwapTotal SwapFree "
+    b"Dirty Mapped Shmem Slab SReclaimable SUnreclaim Committed_AS".split()
 )
 _STAT_LINES: Final = frozenset((b"cpu", b"ctxt", b"btime"))
 
@@ -73,6 +74,16 @@ def cpuinfo(_: ProcessView) -> bytes:
     )
 
 
+def swaps(_: ProcessView) -> bytes:
+    """Only the heading: what the host swaps to is not the container's."""
+    return b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+
+
+def cmdline(_: ProcessView) -> bytes:
+    """Nobody has booted this kernel."""
+    return b"\n"
+
+
 def version(_: ProcessView) -> bytes:
     """What `uname -a` would say."""
     return b"Linux version %s (balenawasm) #1 SMP\n" % RELEASE
@@ -102,11 +113,13 @@ def filesystems(view: ProcessView) -> bytes:
 
 
 FILES: Final[dict[bytes, Callable[[ProcessView], bytes]]] = {
+    b"cmdline": cmdline,
     b"cpuinfo": cpuinfo,
     b"filesystems": filesystems,
     b"loadavg": loadavg,
     b"meminfo": meminfo,
     b"stat": stat,
+    b"swaps": swaps,
     b"uptime": uptime,
     b"version": version,
 }
