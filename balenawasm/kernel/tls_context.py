@@ -94,7 +94,7 @@ class TlsContext(Description):
         except OSError as error:
             return failure_of(error).form()
         except ValueError as error:
-            return TlsFailure(Errno.EINVAL, "protocol", "", "", 0, str(error)).form()
+            return TlsFailure(Errno.EINVAL, "settings", "", "", 0, str(error)).form()
         return b"ok"
 
     def _take(self, line: bytes) -> None:

@@ -24,4 +24,6 @@ def failure_of(error: OSError) -> TlsFailure:
         kind, code = "verify", error.verify_code
     elif isinstance(error, ssl.SSLEOFError):
         kind = "eof"
-    return TlsFailure(Errno.EPROTO, kind, error.library or "", error.reason or "", code, text)
+    # What the module raises by itself has neither.
+    library, reason = getattr(error, "library", None), getattr(error, "reason", None)
+    return TlsFailure(Errno.EPROTO, kind, library or "", reason or "", code, text)

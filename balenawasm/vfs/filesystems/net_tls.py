@@ -46,7 +46,8 @@ class TlsFailure(NamedTuple):
 
     Kinds: `verify` (the certificate; `code` is OpenSSL's X509_V_ERR number), `eof` (the stream
     ended without close_notify), `protocol` (everything else of TLS), `system` (an error of the
-    connection; `code` is an errno of WASI). `text` is for humans.
+    connection; `code` is an errno of WASI), `settings` (no connection is possible with them).
+    `text` is for humans.
     """
 
     errno: Errno
