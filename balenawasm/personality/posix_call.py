@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TIMESPEC: Final = struct.Struct("<qq")
 """Seconds, nanoseconds. Also `timeval` of timers: there the second field is microseconds."""
 NS_PER_SECOND: Final = 1_000_000_000
+_POINTER: Final = 8
 _SECONDS_MAX: Final = (1 << 63) // NS_PER_SECOND
 
 
@@ -109,8 +110,8 @@ def read_string(memory: GuestMemory, pointer: int, limit: int) -> bytes:
 
 
 def read_strings(memory: GuestMemory, pointer: int, limit: int) -> list[bytes]:
-    """A NULL-terminated array of strings (argv, environ), `limit` bytes in all with their NULs:
-    E2BIG. A NULL array is an empty one, as on Linux.
+    """A NULL-terminated array of strings (argv, environ), `limit` bytes in all with their NULs and
+    8 for each pointer, as Linux counts: E2BIG. A NULL array is an empty one, as on Linux.
     """
     strings: list[bytes] = []
     if pointer == 0:
@@ -121,8 +122,7 @@ def read_strings(memory: GuestMemory, pointer: int, limit: int) -> list[bytes]:
             return strings
         text = read_string(memory, address, limit - 1)
         strings.append(text)
-        # An empty string costs something too: the array must end somewhere.
-        limit -= len(text) + 1
+        limit -= len(text) + 1 + _POINTER
         if limit <= 0:
             raise GuestError(Errno.E2BIG)
         pointer += 4

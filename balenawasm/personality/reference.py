@@ -1,10 +1,12 @@
-"""The reference of system calls, written from their tables: docs/syscalls.md.
+"""The reference of system calls, written from their tables: docs/syscalls.md, and the list of
+functions in docs/posix-door.md.
 
 `scripts/write-syscalls` renews it; a test compares.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,3 +39,29 @@ def markdown(tables: Mapping[str, Mapping[str, Syscall]]) -> str:
             f"| `{name}` | {table[name].support} | {table[name].note} |\n" for name in sorted(table)
         )
     return "".join(parts)
+
+
+_BEGIN: Final = "<!-- functions: written by scripts/write-syscalls; do not edit -->\n"
+_END: Final = "<!-- end of functions -->"
+
+
+def with_functions(document: str, table: Mapping[str, Syscall]) -> str:
+    """A document whose list of functions, between its two comments, is that of the table."""
+    head, begin, rest = document.partition(_BEGIN)
+    _, end, tail = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError("the document has no place for its list of functions")
+    lines = [f"\n{len(table)} functions.\n\n| function | what |\n|---|---|\n"]
+    for name in sorted(table):
+        syscall = table[name]
+        call = f"{name}({_parameters(syscall)})"
+        what = " ".join((syscall.handler.__doc__ or "").split())
+        note = f" *{syscall.note}*" if syscall.note else ""
+        lines.append(f"| `{call}` | {what}{note} |\n")
+    return "".join((head, begin, *lines, "\n", end, tail))
+
+
+def _parameters(syscall: Syscall) -> str:
+    names = list(inspect.signature(syscall.handler).parameters)[1:]
+    pairs = zip(names, syscall.signature, strict=True)
+    return ", ".join(name.strip("_") + (": i64" if kind == "q" else "") for name, kind in pairs)

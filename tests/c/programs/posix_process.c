@@ -204,6 +204,15 @@ static void exec_in_place(void) {
     CHECK(!"execve came back");
 }
 
+static void timers_survive_exec(void) {
+    int pid = vfork();
+    if (pid == 0) {
+        execve("/test.wasm", (char *[]){"test", "alarm_and_exec", NULL}, environ);
+        _exit(127);
+    }
+    SAME(WTERMSIG(status_of(pid)), SIGALRM);
+}
+
 static void spawn_with_actions(void) {
     int ends[2];
     SAME(sys_pipe2(O_CLOEXEC, ends), 0);
@@ -308,6 +317,10 @@ static int role(int argc, char **argv) {
         sys_write(atoi(more), "x", 1);
         return 5;
     }
+    if (strcmp(what, "alarm_and_exec") == 0) {
+        alarm_ms(30, 0);
+        execve("/test.wasm", (char *[]){"test", "sleep", "100000", NULL}, environ);
+    }
     if (strcmp(what, "sleep") == 0) return sleep_ms(atoi(more));
     if (strcmp(what, "last") == 0) {
         puts("ok");
@@ -347,6 +360,7 @@ static const struct door_test tests[] = {
     {"sessions", sessions},
     {"parents", parents},
     {"exec_in_place", exec_in_place},
+    {"timers_survive_exec", timers_survive_exec},
     {"spawn_with_actions", spawn_with_actions},
     {"usage", usage},
     {"scripts", scripts},
