@@ -99,9 +99,10 @@ class TlsService:
         outside = Endpoint(unmapped(remote.host), remote.port)
         if self._stack.route(outside, checked=False).directory is None:
             names = self._stack.names.outside_names(outside.host)
-            grant = self._grants.find(server_name.lower(), names, remote.port)
+            wanted = server_name.lower().removesuffix(".")
+            grant = self._grants.find(wanted, names, remote.port)
             if not (settings.verify and settings.check_name) and (grant is None or grant.verify):
-                name = server_name if server_name in names else min(names - {outside.host} or names)
+                name = wanted if wanted in names else min(names - {outside.host} or names)
                 self._say_denied(name, remote.port)
                 raise GuestError(Errno.EACCES)
         if settings.verify and settings.check_name and not server_name:

@@ -146,6 +146,10 @@ class TlsEngine:
         raw, inner = session.raw.fileno(), session.inner.fileno()
         try:
             more = session.drive()
+            if not session.is_closed():
+                on_raw, on_inner = session.interests()
+                self._watch(raw, on_raw or None)
+                self._watch(inner, on_inner)
         except Exception as error:
             self._log(f"a fault of balenawasm ended a TLS connection: {error!r}")
             session.close()
@@ -155,9 +159,6 @@ class TlsEngine:
             return
         if more:
             self._again.add(session)
-        on_raw, on_inner = session.interests()
-        self._watch(raw, on_raw or None)
-        self._watch(inner, on_inner)
 
     def _watch(self, fd: int, mask: int | None) -> None:
         """Wait for these events on a host fd; None: for none, not even errors."""

@@ -209,6 +209,32 @@ def test_pending_data_is_readable_and_a_finished_record_too(net, authority, outs
         one.close()
 
 
+def test_tls_begins_after_some_plain_text(net, authority, outside) -> None:
+    context = server_context(authority.issue("server.test"))
+    with socket.create_server((outside, 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            plain.sendall(b"220 hello")
+            assert plain.recv(100) == b"STARTTLS"
+            plain.sendall(b"220 go")
+            with context.wrap_socket(plain, server_side=True) as connection:
+                connection.sendall(connection.recv(100))
+
+        serving = in_thread(serve)
+        stack = net()
+        stack.stack.lookup(CALLER, "server.test")
+        one = stack.connect(listener.getsockname()[1])
+        assert receive(one) == b"220 hello"
+        send(one, b"STARTTLS")
+        assert receive(one) == b"220 go"
+        stack.stack.tls().begin(CALLER, one, trusting(authority), "server.test")
+        send(one, b"secret")
+        assert receive(one) == b"secret"
+        one.close()
+        serving.result(LONG)
+
+
 def test_nonblocking(net, authority, outside) -> None:
     with TlsServer(server_context(authority.issue("server.test")), echo, outside) as server:
         stack = net()
