@@ -50,9 +50,11 @@ def deliver(*, may_throw: bool = True) -> Delivered:
         if process.settle_due():
             current.outcome = process.outcome_of_kill()
             return Delivered(False, new_trap())
+        if guest is None:  # code that runs while it is being instantiated
+            break
         with process.lock:
             delivery = process.signals.begin_delivery()
-        if delivery is None or guest is None:
+        if delivery is None:
             break
         restart = delivery.restart and restart is not False
         trap = _call(guest, delivery.signo, may_throw=may_throw)

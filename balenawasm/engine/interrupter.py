@@ -57,7 +57,10 @@ def _attend(context: int, store: int) -> bool:
 
     api.wasmtime_store_epoch_deadline_callback(store, _epoch_callback, store, 0)
     api.wasmtime_context_set_epoch_deadline(context, _DELTA)
-    return deliver(may_throw=False).trap == 0
+    trap = deliver(may_throw=False).trap
+    if trap:
+        api.wasm_trap_delete(trap)
+    return not trap
 
 
 _epoch_callback: Final = EPOCH_CALLBACK(_on_epoch)

@@ -292,8 +292,7 @@ class Process:
             self._stopped = True
             self.change = Stopped(signo)
             self.reconsider()
-        if self.on_change is not None:
-            self.on_change(self)
+        self._tell_of_change()
         while self._stop_signal and self._stops == stop:
             self._waiting.sleep(None)
         with self.lock:
@@ -328,8 +327,8 @@ class Process:
                 self._waiting.wake()
             self.signals.post(signo)
         self.tell_if_due()
-        if continued and self.on_change is not None:
-            self.on_change(self)
+        if continued:
+            self._tell_of_change()
         return True
 
     def reconsider(self) -> None:
@@ -355,8 +354,14 @@ class Process:
             child = self._vfork_child
             if child is not None:
                 child.signal(_SIGKILL)
-        if self.on_due is not None:
-            self.on_due(self)
+        on_due = self.on_due  # the process may end meanwhile
+        if on_due is not None:
+            on_due(self)
+
+    def _tell_of_change(self) -> None:
+        on_change = self.on_change
+        if on_change is not None:
+            on_change(self)
 
     def doom(self, signo: int) -> None:
         """A deadly signal takes effect; the first counts. Under the lock."""

@@ -34,6 +34,14 @@ _LEVELS_MAX: Final = 4
 _BLANKS: Final = b" \t"
 
 
+class MissingInterpreterError(GuestError):
+    """A script is there, what its first line names is not: ENOENT, as execve(2) says."""
+
+    def __init__(self, interpreter: bytes) -> None:
+        super().__init__(Errno.ENOENT)
+        self.interpreter = interpreter
+
+
 class Program(NamedTuple):
     """A program that was found."""
 
@@ -63,7 +71,8 @@ def find_program(
         except GuestError as error:
             if error.errno not in (Errno.ENOENT, Errno.ENOTDIR, Errno.EACCES):
                 raise
-            if error.errno == Errno.EACCES or refused is None:
+            telling = error.errno == Errno.EACCES or isinstance(error, MissingInterpreterError)
+            if telling or refused is None:
                 refused = error
     if refused is not None and refused.errno == Errno.ENOTDIR and b"/" not in name:
         refused = None
@@ -89,7 +98,12 @@ def load_program(namespace: Namespace, caller: Caller, path: bytes, *, cwd: byte
     """Load the program at a path, as execve(2) does; the errors of `find_program`."""
     prefix: tuple[bytes, ...] = ()
     for _level in range(_LEVELS_MAX + 1):
-        location = namespace.resolve(caller, namespace.root, _below(cwd, path), follow=True)
+        try:
+            location = namespace.resolve(caller, namespace.root, _below(cwd, path), follow=True)
+        except GuestError as error:
+            if prefix and error.errno in (Errno.ENOENT, Errno.ENOTDIR):
+                raise MissingInterpreterError(path) from None
+            raise
         if location.node.filetype != Filetype.REGULAR_FILE:
             raise GuestError(Errno.EACCES)
         content = location.node.content()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from balenawasm.errors import BalenaWasmError
 from balenawasm.kernel.kernel import Kernel
 from balenawasm.kernel.limits import Limits
-from balenawasm.kernel.program import DEFAULT_PATH, Program, find_program
+from balenawasm.kernel.program import DEFAULT_PATH, MissingInterpreterError, Program, find_program
 from balenawasm.runtime.exitrecord import NOT_EXECUTABLE, NOT_FOUND, StartError
 from balenawasm.runtime.preopens import existing_directories
 from balenawasm.runtime.rootfs import build_namespace, host_program
@@ -293,6 +293,13 @@ class _LazyNetwork:
 
 def _cannot_start(name: bytes, error: GuestError) -> StartError:
     shown = name.decode("utf-8", "replace")
+    if isinstance(error, MissingInterpreterError):
+        interpreter = error.interpreter.decode("utf-8", "replace")
+        return StartError(
+            f"cannot start {shown!r}: its interpreter {interpreter!r} is not in the container",
+            hint="a script's first line must name a program of the image",
+            code=NOT_FOUND,
+        )
     if error.errno in (Errno.ENOENT, Errno.ENOTDIR):
         return StartError(
             f"cannot start {shown!r}: there is no such program in the container",

@@ -251,3 +251,28 @@ def test_an_alarm_kills_by_default(world: World, tmp_path: Path) -> None:
     body = """(func (export "_start")
       (drop (call $alarm (i64.const 1000000) (i64.const 0))) (loop $l (br $l)))"""
     assert run(world, body) == Signaled(ALRM)
+
+
+def test_a_signal_while_it_is_instantiated_waits(world: World) -> None:
+    body = f"""{HANDLER}
+      (func $s {CATCH_USR1}
+        (drop (call $raise (i32.const {USR1}))) (drop (call $note (i32.const 100))))
+      (start $s)
+      (func (export "_start") (drop (call $note (i32.const 101))) (call $exit (global.get $got)))"""
+    assert run(world, body) == Exited(1)
+    assert USR1 in world.numbers()
+
+
+def test_leaving_handlers_by_longjmp_again_and_again(world: World) -> None:
+    """Nothing is left of the handlers that never return: neither depth nor memory."""
+    body = f"""(tag $e) (global $n (mut i32) (i32.const 0))
+      (func (export "__balenawasm_signal") (param i32) (throw $e))
+      (func (export "_start") {CATCH_USR1}
+        (loop $l
+          (block $caught
+            (try_table (catch $e $caught) (drop (call $raise (i32.const {USR1})))))
+          (drop (call $mask (i64.const 0)))
+          (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (br_if $l (i32.lt_u (global.get $n) (i32.const 5000))))
+        (call $exit (i32.const 5)))"""
+    assert run(world, body) == Exited(5), world.lines

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from balenawasm.kernel.program import find_program, load_program
+from balenawasm.kernel.program import MissingInterpreterError, find_program, load_program
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.vfs.node import Node, OpenFlags
@@ -170,3 +170,13 @@ def test_a_script_through_env(namespace: Namespace) -> None:
         b"/usr/bin/hello.py",
         b"-v",
     )
+
+
+def test_a_missing_interpreter_is_named(namespace: Namespace) -> None:
+    script(namespace, b"s", b"#!/usr/bin/python9 -u\n")
+    for name in (b"./s", b"s"):
+        with pytest.raises(MissingInterpreterError) as caught:
+            find_program(
+                namespace, NOBODY, name, cwd=b"/app", environ=(b"PATH=/nowhere:/app:/usr/bin",)
+            )
+        assert caught.value.interpreter == b"/usr/bin/python9"
