@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import runpy
+from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cli
 
+SITE = Path(__file__).parents[2] / "images/python/rootfs/lib/python3.12/site-packages"
 SHELL = """\
 #!/usr/bin/python
 import sys
@@ -43,6 +47,14 @@ def run(cli: Cli) -> Callable[..., list[str]]:
         return done.stdout.splitlines()
 
     return run
+
+
+def test_the_start_knows_what_os_is_going_to_have() -> None:
+    """balenawasm.pth repeats the names, so that other names cost nothing."""
+    functions = runpy.run_path(str(SITE / "balenawasm_adapters" / "os_functions.py"))
+    listed = re.search(r'in " ([\w ]+) "', (SITE / "balenawasm.pth").read_text())
+    assert listed is not None
+    assert set(listed[1].split()) == set(functions["MODULE_OF"])
 
 
 def test_subprocess_run(run: Callable[..., list[str]]) -> None:
