@@ -235,8 +235,11 @@ class Process:
         Killed. The old mask comes back with the handler's return.
         """
         self.signals.swap_mask(mask)
-        while True:
-            self.wait(())
+        try:
+            while True:
+                self.wait(())
+        finally:
+            self.signals.restore_mask()
 
     def take_signal(self, signals: int, timeout_ns: int | None) -> int:
         """Wait for one of these signals and take it (sigtimedwait): EAGAIN when the time is over,
@@ -438,9 +441,7 @@ class Process:
 
     def finish(self, outcome: Outcome) -> None:
         """The guest will never run again: close its fds, tell everybody. The first outcome counts.
-
-        Called by the process's own thread. A deadly signal that got there first decides over any
-        other outcome but an exit the guest asked for.
+        Called by the process's own thread.
         """
         if self._ended.is_set():
             return

@@ -276,3 +276,45 @@ def test_leaving_handlers_by_longjmp_again_and_again(world: World) -> None:
           (br_if $l (i32.lt_u (global.get $n) (i32.const 5000))))
         (call $exit (i32.const 5)))"""
     assert run(world, body) == Exited(5), world.lines
+
+
+RECURSE = "(func $r (param i32) (result i32) (i32.add (i32.const 1) (call $r (local.get 0))))"
+
+
+def test_a_handler_that_overflows_the_stack(world: World) -> None:
+    body = f"""{RECURSE}
+      (func (export "__balenawasm_signal") (param i32) (drop (call $r (i32.const 0))))
+      (func (export "_start") {CATCH_USR1} (drop (call $raise (i32.const {USR1}))))"""
+    ended = run(world, body)
+    assert isinstance(ended, Trapped)
+    assert "stack" in ended.message
+
+
+def test_handlers_at_the_end_of_the_stack(world: World) -> None:
+    """Recursion that raises at every step, with handlers that nest: a trap; the runner lives."""
+    body = f"""
+      (func $r (param i32) (result i32)
+        (drop (call $raise (i32.const {USR1})))
+        (i32.add (i32.const 1) (call $r (local.get 0))))
+      (func (export "__balenawasm_signal") (param i32) (drop (call $r (i32.const 0))))
+      (func (export "_start")
+        (drop (call $action (i32.const {USR1}) (i32.const 2) (i32.const {0x40000000})))
+        (drop (call $r (i32.const 0))))"""
+    ended = run(world, body)
+    assert isinstance(ended, Trapped)
+    assert "stack" in ended.message
+    assert run(World(world.machine._cache), '(func (export "_start"))') == Exited(0)
+
+
+def test_a_handler_that_overflows_the_stack_out_of_a_loop(world: World) -> None:
+    world.program(
+        "guest",
+        f"""{RECURSE}
+      (func (export "__balenawasm_signal") (param i32) (drop (call $r (i32.const 0))))
+      (func (export "_start") {CATCH_USR1}
+        (drop (call $note (i32.const 100))) (loop $l (br $l)))""",
+    )
+    process = world.spawn("guest")
+    world.await_note(100)
+    process.signal(USR1)
+    assert isinstance(process.wait_exit(LONG), Trapped)

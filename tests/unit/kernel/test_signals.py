@@ -226,6 +226,16 @@ def test_suspend_swaps_the_mask_until_the_handler_is_over(process: Process) -> N
     assert process.signals.mask == bit_of(USR1)
 
 
+def test_suspend_ends_with_words_too(process: Process) -> None:
+    process.memory = GuestMemory.over(bytearray(8))
+    process.signals.set_action(USR1, caught(words=((0, 1),)))
+    process.signals.set_mask(bit_of(USR1))
+    process.signal(USR1)
+    with pytest.raises(Interrupted):
+        process.suspend(0)
+    assert process.signals.mask == bit_of(USR1)
+
+
 def test_a_swapped_mask_without_interruption(process: Process) -> None:
     process.signals.set_mask(bit_of(USR1))
     process.signals.swap_mask(0)
