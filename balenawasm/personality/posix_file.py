@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from balenawasm.personality import linux
 from balenawasm.personality.posix_call import NS_PER_SECOND, path_at, posix
-from balenawasm.vfs.node import MODE_OF_FILETYPE
+from balenawasm.vfs.node import MODE_OF_FILETYPE, Capacity
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from balenawasm.kernel.guest_memory import GuestMemory
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.location import Location
-    from balenawasm.vfs.node import Stat
+    from balenawasm.vfs.node import Node, Stat
 
 STAT: Final = struct.Struct("<QQIIIIQqqqqqqqqq")
 """dev, ino, mode, nlink, uid, gid, rdev, size, blksize, blocks, atime, mtime, ctime (seconds and
 nanoseconds each)."""
 DIRENT: Final = struct.Struct("<QQHBx")
 """Next cookie, ino, length of the record, type; then the name with a NUL, padded to 8 bytes."""
+STATFS: Final = struct.Struct("<8Q")
+"""Block size, blocks, free, available, files, files free, longest name, read-only."""
 _TIMES: Final = struct.Struct("<qqqq")
 _BLOCK: Final = 4096
 _SECTOR: Final = 512
@@ -181,6 +183,23 @@ def getdents(process: Process, fd: int, buffer: int, length: int, cookie: int) -
     return filled
 
 
+def statfs(process: Process, path: int, length: int, result: int) -> int:
+    """The size of the file system that a path leads to."""
+    location = _find(process, linux.AT_FDCWD, path, length, 0)
+    return _write_capacity(process.memory, result, location.node)
+
+
+def fstatfs(process: Process, fd: int, result: int) -> int:
+    """The size of the file system that an open file is in."""
+    return _write_capacity(process.memory, result, process.fds.get(fd).description.node)
+
+
+def _write_capacity(memory: GuestMemory, pointer: int, node: Node | None) -> int:
+    memory.check(pointer, STATFS.size)
+    memory.pack(STATFS, pointer, *(Capacity() if node is None else node.capacity()))
+    return 0
+
+
 def umask(process: Process, mask: int) -> int:
     """Set the permissions that new files do not get; answers the old mask."""
     old = process.umask
@@ -219,5 +238,7 @@ SYSCALLS: Final = (
         "A listing is taken at cookie 0 and cookies stay valid in it. EINVAL when not one record "
         "fits.",
     ),
+    posix(statfs, "iii", "Zeros for the kernel's own file systems."),
+    posix(fstatfs, "ii", "As `statfs`; zeros for what has no name."),
     posix(umask, "i"),
 )

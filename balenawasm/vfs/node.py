@@ -97,6 +97,22 @@ class Content(NamedTuple):
     data: memoryview
 
 
+class Capacity(NamedTuple):
+    """How large a file system is and how full, as statvfs(3) has it; zeros where there is nothing
+    to fill.
+    """
+
+    block_size: int = 4096
+    blocks: int = 0
+    free: int = 0
+    available: int = 0
+    """Free blocks that are not root's alone."""
+    files: int = 0
+    files_free: int = 0
+    name_max: int = 255
+    read_only: bool = False
+
+
 class Caller(Protocol):
     """The guest process on whose behalf the kernel works; the VFS knows no more of it than this."""
 
@@ -177,6 +193,10 @@ class Node:
     def set_owner(self, uid: int | None, gid: int | None) -> None:
         """Set owner and group; None leaves that one. EPERM when the host forbids it."""
         raise GuestError(Errno.EROFS)
+
+    def capacity(self) -> Capacity:
+        """The size of the file system that the node is in."""
+        return Capacity()
 
     # Directories only.
 

@@ -76,6 +76,17 @@ def test_set_user_id_never_reaches_the_host(make, tmp_path) -> None:
     assert not [path for path in on_host if path.stat().st_mode & 0o6000]
 
 
+def test_capacity(make) -> None:
+    files = make({b"d": None, b"f": b"text"})
+    for path in (b"", b"d", b"f"):
+        node = files.at(path).node if path else files.root
+        found = node.capacity()
+        assert 0 < found.available <= found.free <= found.blocks
+        assert found.block_size >= 512
+        assert found.name_max == 255
+        assert not found.read_only
+
+
 def test_a_layer_alone_cannot_be_changed() -> None:
     node = layer(*entries_of({}))
     with refused(Errno.EROFS):

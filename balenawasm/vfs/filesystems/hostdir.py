@@ -28,13 +28,23 @@ from balenawasm.vfs.directory import DirectoryDescription
 from balenawasm.vfs.filesystems.hostfile import (
     HostDescription,
     HostDevice,
+    host_capacity,
     host_errors,
     host_stat,
     kept_mode,
     set_times_of_fd,
     truncate_fd,
 )
-from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Content, DirEntry, Node, OpenFlags, Stat
+from balenawasm.vfs.node import (
+    FILETYPE_OF_MODE,
+    Caller,
+    Capacity,
+    Content,
+    DirEntry,
+    Node,
+    OpenFlags,
+    Stat,
+)
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import APPEND, DSYNC, SYNC, Filetype
 
@@ -166,6 +176,10 @@ class HostName(Node):
                 os.chmod(f"/proc/self/fd/{fd}", kept_mode(mode))  # noqa: PTH101 - no path
             finally:
                 os.close(fd)
+
+    def capacity(self) -> Capacity:
+        """See Node.capacity."""
+        return self.folder.capacity()
 
     def set_owner(self, uid: int | None, gid: int | None) -> None:
         """See Node.set_owner; a link's own."""
@@ -320,6 +334,11 @@ class HostFolder(Node):
         self.fs.check_writable()
         with host_errors, self.opened() as fd:
             os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+
+    def capacity(self) -> Capacity:
+        """See Node.capacity."""
+        with host_errors:
+            return host_capacity(os.fstatvfs(self.fd), read_only=self.fs.read_only)
 
     def sync(self) -> None:
         """Make the directory's entries durable."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from balenawasm.vfs.description import Buffers, Description
 from balenawasm.vfs.filesystems.seekable import MAX_OFFSET
-from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Node, OpenFlags, Stat
+from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Capacity, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import APPEND, NONBLOCK, Filetype, Whence
 
@@ -64,6 +64,20 @@ def host_stat(status: os.stat_result) -> Stat:
         status.st_uid,
         status.st_gid,
         (os.major(status.st_rdev), os.minor(status.st_rdev)) if status.st_rdev else (0, 0),
+    )
+
+
+def host_capacity(found: os.statvfs_result, *, read_only: bool = False) -> Capacity:
+    """Translate what the host's statvfs says."""
+    return Capacity(
+        found.f_frsize,
+        found.f_blocks,
+        found.f_bfree,
+        found.f_bavail,
+        found.f_files,
+        found.f_ffree,
+        found.f_namemax,
+        read_only or found.f_flag & os.ST_RDONLY != 0,
     )
 
 

@@ -34,7 +34,7 @@ from balenawasm.vfs.filesystems.overlay_file import OverlayFile
 from balenawasm.vfs.filesystems.overlay_rename import rename
 from balenawasm.vfs.filesystems.upper import Upper, UpperNames
 from balenawasm.vfs.mounts import NOBODY
-from balenawasm.vfs.node import Caller, DirEntry, Node, OpenFlags, Stat
+from balenawasm.vfs.node import Caller, Capacity, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
@@ -179,6 +179,10 @@ class OverlayDirectory(Node):
             self.check_alive()
             self.make_upper()
             self.folder().set_owner(uid, gid)
+
+    def capacity(self) -> Capacity:
+        """See Node.capacity."""
+        return self.fs.upper.capacity()
 
     def create(self, name: bytes, mode: int = 0o644) -> Node:
         """See Node.create; EINVAL for a name like a marker's."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from balenawasm.vfs.filesystems.copy_up import copy_leaf, needed_mode
 from balenawasm.vfs.filesystems.hostdir import HostFile, HostFolder
 from balenawasm.vfs.filesystems.hostfile import HostDescription
-from balenawasm.vfs.node import Caller, Content, Node, OpenFlags, Stat
+from balenawasm.vfs.node import Caller, Capacity, Content, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
@@ -132,6 +132,10 @@ class OverlayFile(Node):
             self.copy_up()
             folder, name = self.place()
             folder.child(name).set_owner(uid, gid)
+
+    def capacity(self) -> Capacity:
+        """See Node.capacity."""
+        return self.fs.upper.capacity()
 
     def copy_up(self, *, data: bool = True, durable: bool | None = None) -> None:
         """Make sure that the file is in the upper directory; ENOENT when it was removed. The lock

@@ -63,7 +63,7 @@ class TmpfsNode(KeptAttributes):
 
     def __init__(self, fs: Tmpfs, mode: int, cost: int) -> None:
         fs.charge(cost)
-        super().__init__(fs.lock, mode)
+        super().__init__(fs, mode)
         self.fs = fs
         self.cost = cost
         self.ino = fs.next_number()

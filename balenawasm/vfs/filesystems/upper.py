@@ -29,13 +29,13 @@ from balenawasm.layer.whiteout import (
 )
 from balenawasm.record import NamedTuple
 from balenawasm.vfs.filesystems.hostdir import HostDirectory, HostFolder
-from balenawasm.vfs.filesystems.hostfile import host_errors
+from balenawasm.vfs.filesystems.hostfile import host_capacity, host_errors
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from balenawasm.vfs.node import Node
+    from balenawasm.vfs.node import Capacity, Node
 
 KEPT_FOLDERS = 128
 """So many directories of the upper directory are kept open."""
@@ -131,6 +131,16 @@ class Upper:
     def drop(self, place: Place) -> None:
         """Forget a directory that was removed."""
         self._folders.pop(place, None)
+
+    def capacity(self) -> Capacity:
+        """The host's file system that the directory is, or would be, in."""
+        path = self._path
+        if self._root is not None or path is None:
+            return self.root.capacity()
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        with host_errors:
+            return host_capacity(os.statvfs(path))
 
     def temporary_name(self) -> bytes:
         """Return a name that is not in use and that guests do not see."""

@@ -175,6 +175,18 @@ static void entries(void) {
     SAME(sys_getdents(0, buffer, 200, 0), -ENOTDIR);
 }
 
+static void capacity(void) {
+    uint64_t found[8] = {0}, again[8] = {0};
+    SAME(sys_statfs(PATH("/"), found), 0);
+    CHECK(found[0] >= 512 && found[1] >= found[2] && found[2] >= found[3] && found[3] > 0);
+    SAME(found[6], 255);
+    SAME(found[7], 0);
+    SAME(sys_fstatfs(open("/", O_RDONLY, 0), again), 0);
+    SAME(found[1], again[1]);
+    SAME(sys_statfs(PATH("/proc"), found), 0);
+    SAME(found[1], 0);
+}
+
 static void polling(void) {
     int ends[2];
     SAME(sys_pipe2(O_NONBLOCK, ends), 0);
@@ -267,6 +279,7 @@ static const struct door_test tests[] = {
     {"attributes", attributes},
     {"directories", directories},
     {"entries", entries},
+    {"capacity", capacity},
     {"polling", polling},
     {"named_pipe", named_pipe},
     {"many_fds", many_fds},

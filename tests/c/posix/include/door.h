@@ -94,6 +94,8 @@ DOOR(recvmsg) int sys_recvmsg(int, void *, int);
 DOOR(setsockopt) int sys_setsockopt(int, int, int, const void *, int);
 DOOR(getsockopt) int sys_getsockopt(int, int, int, void *, void *);
 
+DOOR(statfs) int sys_statfs(const void *, int, void *);
+DOOR(fstatfs) int sys_fstatfs(int, void *);
 DOOR(isatty) int sys_isatty(int);
 DOOR(tcgetattr) int sys_tcgetattr(int, void *);
 DOOR(tcsetattr) int sys_tcsetattr(int, int, const void *);
