@@ -112,6 +112,7 @@ class Container:
             **network,  # type: ignore[arg-type]
         )
         namespace = Namespace(Tmpfs(16 << 20).root)
+        self.network.namespace = namespace
         namespace.mount(b"/net", NetFs(self.network).root)
         namespace.mount(b"/app", HostDirectory(self.app).root)
         namespace.mount(b"/lib/python3.12", HostDirectory(ADAPTERS, read_only=True).root)
