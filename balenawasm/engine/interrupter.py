@@ -26,6 +26,8 @@ from balenawasm.engine.library import EPOCH_CALLBACK, api
 from balenawasm.kernel.session import current
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from balenawasm.kernel.process import Process
 
 _REPEAT_SECONDS: Final = 0.005
@@ -33,11 +35,17 @@ _DELTA: Final = 1
 _ONE_EPOCH: Final = struct.pack("<Q", _DELTA)
 
 
+on_pass: Final[list[Callable[[Process], None]]] = []
+"""What else guests do when they pass an epoch, each in its own thread: limits of the container."""
+
+
 def _on_epoch(context: int, store: int, delta: int, kind: int) -> int:
     """Called by the engine in the guest's thread; leaves `kind` at "continue". No exception may
     leave it.
     """
     try:
+        for attend in on_pass:
+            attend(current.process)
         if not current.process.due or _attend(context, store):
             ctypes.memmove(delta, _ONE_EPOCH, 8)
             return 0
@@ -94,6 +102,10 @@ class Interrupter:
         """
         with self._changed:
             self._due.discard(process)
+
+    def pass_epoch(self) -> None:
+        """Have every guest that computes call what is in `on_pass`, soon."""
+        api.wasmtime_engine_increment_epoch(self._engine)
 
     def _interrupt(self, process: Process) -> None:
         if os.getpid() != self._owner:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from balenawasm.engine.callbacks import Guest, running
 from balenawasm.engine.configuration import MEMORY_RESERVATION, new_engine
-from balenawasm.engine.interrupter import Interrupter
+from balenawasm.engine.interrupter import Interrupter, on_pass
 from balenawasm.engine.library import (
     EXTERN_FUNC,
     EXTERN_MEMORY,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from balenawasm.engine.code_cache import CodeCache
     from balenawasm.engine.compiler import Progress
+    from balenawasm.engine.memory_budget import MemoryBudget
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.node import Content
 
@@ -84,6 +85,7 @@ class Machine:
         self._interrupter = Interrupter(self._engine)
         self._programs: OrderedDict[str, Program] = OrderedDict()
         self._lock = threading.Lock()
+        self._budget: MemoryBudget | None = None
 
     def precompile(
         self, content: Content, *, name: str = "the program", progress: Progress | None = None
@@ -171,20 +173,45 @@ class Machine:
         finally:
             running.guest = None
             process.unbind_memory()
+            if self._budget is not None:
+                self._budget.leave(process)
             api.wasmtime_store_delete(store)
         return None
+
+    def memory_sizes(self) -> dict[Process, int]:
+        """Bytes of linear memory of each guest, where the container's memory is limited."""
+        return {} if self._budget is None else self._budget.sizes()
+
+    def hold(self, until_ns: int) -> None:
+        """Have guests that compute sleep until that time (time.monotonic_ns): see `engine.hold`."""
+        from balenawasm.engine import hold  # noqa: PLC0415 - only for a limit of processor time
+
+        hold.until(until_ns)
+        self._interrupter.pass_epoch()
+
+    def _shared_memory(self, limit: int) -> MemoryBudget:
+        with self._lock:
+            if self._budget is None or self._budget.limit != limit:
+                from balenawasm.engine.memory_budget import (  # noqa: PLC0415 - not every start's
+                    MemoryBudget,
+                )
+
+                self._budget = MemoryBudget(
+                    limit,
+                    limit_store=_limit_store,
+                    pass_epoch=self._interrupter.pass_epoch,
+                    log=self.log,
+                )
+                on_pass.append(self._budget.renew)
+            return self._budget
 
     def _execute(self, program: Program, store: int, process: Process) -> Outcome:
         context = api.wasmtime_store_context(store)
         limit = process.limits.memory_bytes
-        api.wasmtime_store_limiter(
-            store,
-            _NO_LIMIT if limit is None else min(limit, MEMORY_RESERVATION),
-            _TABLE_ELEMENTS_MAX,
-            1,
-            _TABLES_MAX,
-            1,
-        )
+        if limit is None:
+            _limit_store(store, MEMORY_RESERVATION)
+        else:
+            self._shared_memory(limit).enter(store, process)
         self._interrupter.watch(store, context, process)
         if process.killed_by is not None:
             return process.outcome_of_kill()
@@ -198,6 +225,8 @@ class Machine:
         memory = export_of(context, instance, b"memory", EXTERN_MEMORY)
         if memory is not None:
             _bind(process, context, memory.of.memory)
+            if self._budget is not None:
+                self._budget.bind(process, context, memory.of.memory)
         entry = export_of(context, instance, b"_start", EXTERN_FUNC) or export_of(
             context, instance, b"_initialize", EXTERN_FUNC
         )
@@ -209,6 +238,18 @@ class Machine:
             context, ctypes.byref(entry.of.func), 0, 0, 0, 0, ctypes.byref(trap)
         )
         return _ended(process, error, trap.value)
+
+
+def _limit_store(store: int, memory: int) -> None:
+    """Limit a store: bytes of linear memory, and what no guest needs more of."""
+    api.wasmtime_store_limiter(
+        store,
+        _NO_LIMIT if memory >= MEMORY_RESERVATION else memory,
+        _TABLE_ELEMENTS_MAX,
+        1,
+        _TABLES_MAX,
+        1,
+    )
 
 
 def _bind(process: Process, context: int, memory: Memory) -> None:

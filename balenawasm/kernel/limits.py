@@ -13,7 +13,7 @@ class Limits(NamedTuple):
     open_files: int = 1024
     """Open fds of one process; more are EMFILE."""
     memory_bytes: int | None = None
-    """Linear memory of one process; None: the 4 GiB of a 32-bit guest."""
+    """Linear memory of all processes together; None: the 4 GiB of a 32-bit guest each."""
     stack_bytes: int = 8 << 20
     """Host stack of the thread that runs a guest; the engine's own limit for guest frames lies
     below.

@@ -124,6 +124,13 @@ class Limits(NamedTuple):
     cpu_time: float | None = None
     storage: int | None = None
 
+    @property
+    def need_keeping(self) -> bool:
+        """Whether there are some that `runtime.host_limits` has to put into effect."""
+        return any(
+            limit is not None for limit in (self.memory, self.cpus, self.cpu_weight, self.cpu_time)
+        )
+
 
 DEFAULT_LIMITS = Limits()
 

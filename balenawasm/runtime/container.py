@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,9 @@ class Container:
             self._kernel.network = self._network.get
             root.show_processes(self._kernel)
             undo.pop_all()
+        self._quota = root.quota
+        self._kept_by_cgroup: frozenset[str] = frozenset()
+        self._began = time.process_time()
         self.environ = _environment(bundle)
         self.init: Process
 
@@ -107,6 +111,12 @@ class Container:
         Returns the identity of the program's content (see `vfs.node.Content`). StartError.
         """
         bundle = self.bundle
+        if bundle.limits.need_keeping:
+            from balenawasm.runtime.host_limits import keep_limits  # noqa: PLC0415 - few have any
+
+            self._kept_by_cgroup = keep_limits(
+                bundle, self._machine, self._kernel.kill_all, self._log
+            )
         make_working_directory(self._kernel.namespace, bundle.cwd)
         program = self._find(bundle.argv[0])
         try:
@@ -161,14 +171,24 @@ class Container:
         from balenawasm.runtime import control  # noqa: PLC0415 - `run` has no use for it
 
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        sizes = self._machine.memory_sizes()
         return control.Status(
             id=self.bundle.id,
             processes=tuple(
-                control.ProcessStatus(pid=p.pid, argv=p.argv, memory=p.memory.view.nbytes)
+                control.ProcessStatus(
+                    pid=p.pid,
+                    argv=p.argv,
+                    memory=sizes.get(p, p.memory.view.nbytes),
+                    open_files=len(p.fds),
+                )
                 for p in self._kernel.processes.all()
             ),
             resident=pages * os.sysconf("SC_PAGE_SIZE"),
             log_dropped=self._dropped_lines(),
+            cpu_seconds=time.process_time() - self._began,
+            storage=self._quota.used if self._quota is not None else None,
+            limits=self.bundle.limits,
+            kept_by_cgroup=tuple(sorted(self._kept_by_cgroup)),
         )
 
     def finish(self) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, get_args
 from balenawasm.errors import BalenaWasmError
 from balenawasm.record import NamedTuple
 from balenawasm.runtime import jsonform
+from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,15 +136,25 @@ class ProcessStatus(NamedTuple):
     pid: int
     argv: tuple[bytes, ...]
     memory: int
+    open_files: int = 0
 
 
 class Status(NamedTuple):
-    """What runs in the container; `resident` is the runner's memory in bytes."""
+    """What runs in the container and what it uses.
+
+    `resident` is the runner's memory in bytes, `cpu_seconds` the processor time since the start,
+    `storage` the bytes in its writable layer where that is limited. `kept_by_cgroup` names the
+    controllers that keep some of the limits.
+    """
 
     id: str
     processes: tuple[ProcessStatus, ...]
     resident: int
     log_dropped: int = 0
+    cpu_seconds: float = 0.0
+    storage: int | None = None
+    limits: Limits = DEFAULT_LIMITS
+    kept_by_cgroup: tuple[str, ...] = ()
 
 
 class Wait(NamedTuple):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from balenawasm.kernel.network import NetworkStack
     from balenawasm.runtime.bundle import Bundle, Mount
     from balenawasm.runtime.home import ContainerPaths
+    from balenawasm.vfs.filesystems.quota import Quota
 
 TMPFS_BYTES = 64 << 20
 """Size of a tmpfs that names none, Docker's for /dev/shm."""
@@ -50,9 +51,12 @@ _RESOLV_CONF = b"# Names are looked up by balenawasm itself.\nnameserver 127.0.0
 
 
 class RootFilesystem(NamedTuple):
-    """A container's namespace. Its /proc is empty until the kernel that it is for exists."""
+    """A container's namespace, and the limit of its writable layer if it has one. Its /proc is
+    empty until the kernel that it is for exists.
+    """
 
     namespace: Namespace
+    quota: Quota | None
 
     def show_processes(self, kernel: Kernel) -> None:
         """Mount /proc over the kernel's processes; before the first process starts."""
@@ -71,7 +75,8 @@ def build_namespace(
         from balenawasm.runtime import bundle_mounts  # noqa: PLC0415 - most starts have none
 
         places = bundle_mounts.checked_places(bundle, paths)
-    root, rest = _root(bundle, paths, places)
+    quota = _quota(bundle, paths)
+    root, rest = _root(bundle, paths, places, quota)
     namespace = Namespace(root)
     # The inner one first: the way to it would make /dev, which most programs never visit.
     mount_at(namespace, b"/dev/shm", Automount(lambda: _tmpfs(0o1777)), b"tmpfs")
@@ -82,7 +87,7 @@ def build_namespace(
             mount_at(namespace, b"/etc/" + name, _text_file(number + 1, text), b"tmpfs")
     if rest:
         bundle_mounts.mount_all(namespace, rest, places)
-    return RootFilesystem(namespace)
+    return RootFilesystem(namespace, quota)
 
 
 # Made, and imported, when a guest first goes there.
@@ -147,8 +152,16 @@ def _identity(status: os.stat_result) -> str | None:
     )
 
 
+def _quota(bundle: Bundle, paths: ContainerPaths) -> Quota | None:
+    if bundle.limits.storage is None:
+        return None
+    from balenawasm.vfs.filesystems.quota import Quota  # noqa: PLC0415 - seldom limited
+
+    return Quota(bundle.limits.storage, paths.upper)
+
+
 def _root(
-    bundle: Bundle, paths: ContainerPaths, places: Collection[Path]
+    bundle: Bundle, paths: ContainerPaths, places: Collection[Path], quota: Quota | None
 ) -> tuple[Node, list[Mount]]:
     """The root directory, and the mounts that are not it."""
     rest = [mount for mount in bundle.mounts if mount.target != b"/"]
@@ -165,7 +178,8 @@ def _root(
         image = open_layer(Path(layer.path)).image
         lowers.append(ImageFs(image, layer.digest).root)
     # What `run` and builds write is removed at the end: it need not survive a power cut.
-    return Overlay(lowers, paths.upper, durable=bundle.service is not None).root, rest
+    durable = bundle.service is not None
+    return Overlay(lowers, paths.upper, durable=durable, quota=quota).root, rest
 
 
 def mount_at(

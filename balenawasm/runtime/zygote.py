@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
-from balenawasm.runtime import control
+from balenawasm.runtime import cgroup, control
 from balenawasm.runtime.bundle import read_bundle
 from balenawasm.runtime.control import Channel
 from balenawasm.runtime.exitrecord import KILLED, NOT_STARTED, read_exit_record
@@ -203,6 +203,8 @@ class Zygote:
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             reason = f"the runner was killed by {signal.Signals(number).name}"
+            if cgroup.was_out_of_memory(runner.id):
+                reason = "out of memory: the container used more than its memory limit allows"
             code = KILLED if number == signal.SIGKILL else NOT_STARTED
             return control.Exited(id=runner.id, code=code, reason=reason)
         return control.Exited(
@@ -284,7 +286,9 @@ class Zygote:
 
     def _clean_up(self, runner: _Runner) -> None:
         runner.close()
-        if not runner.id:
+        if runner.id:
+            cgroup.remove(runner.id)
+        else:
             forget_rehearsal(self._home, runner.pid)
 
 

@@ -25,12 +25,13 @@ import weakref
 from typing import TYPE_CHECKING
 
 from balenawasm.layer.whiteout import is_reserved_name
-from balenawasm.vfs.directory import DirectoryDescription, open_directory
+from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems import upper as upper_files
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.copy_up import host_mode, needed_mode
 from balenawasm.vfs.filesystems.lowers import child_of, is_whiteout_node, showing
-from balenawasm.vfs.filesystems.overlay_file import OverlayFile
+from balenawasm.vfs.filesystems.overlay_file import OverlayFile, note_lost_name
+from balenawasm.vfs.filesystems.overlay_open import OverlayDirectoryDescription
 from balenawasm.vfs.filesystems.overlay_rename import rename
 from balenawasm.vfs.filesystems.upper import Upper, UpperNames
 from balenawasm.vfs.mounts import NOBODY
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.filesystems.hostdir import HostFolder
+    from balenawasm.vfs.filesystems.quota import Quota
 
 _NO_NAMES = UpperNames({}, set(), opaque=False)
 
@@ -53,12 +55,20 @@ class Overlay:
 
     `lowers` are the layers' root directories, top first. `upper` is made with the first write when
     it is a path that does not exist. `durable`: copies are synced before they replace a layer's
-    file, so that a power cut loses nothing; builds do without.
+    file, so that a power cut loses nothing; builds do without. `quota` bounds the upper directory.
     """
 
-    def __init__(self, lowers: Sequence[Node], upper: Path | Node, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        lowers: Sequence[Node],
+        upper: Path | Node,
+        *,
+        durable: bool = True,
+        quota: Quota | None = None,
+    ) -> None:
         self.device = new_device()
         self.durable = durable
+        self.quota = quota
         self.lock = threading.RLock()
         self.upper = Upper(upper)
         self._numbers = itertools.count(1)
@@ -255,8 +265,9 @@ class OverlayDirectory(Node):
                 raise GuestError(Errno.EISDIR)
             self.hide_below(name)
             if name in self.upper_names().names:
+                note_lost_name(self, name)
                 self.folder().unlink(name)
-                del self.upper_names().names[name]
+                self.forget_upper(name)
             node.names.remove((self, name))
             del self.children[name]
 
@@ -306,10 +317,19 @@ class OverlayDirectory(Node):
     def note_upper(self, name: bytes) -> None:
         """Note that `name` is in the upper part now, so that a whiteout of it is out of date."""
         names = self.upper_names()
+        if self.fs.quota is not None and name not in names.names:
+            self.fs.quota.add_name()
         names.names[name] = None
         if name in names.whiteouts:
             upper_files.remove_whiteout(self.folder(), name)
             names.whiteouts.discard(name)
+
+    def forget_upper(self, name: bytes) -> None:
+        """Note that `name` is not in the upper part any more."""
+        if name in self.upper_names().names:
+            del self.upper_names().names[name]
+            if self.fs.quota is not None:
+                self.fs.quota.remove_name()
 
     def make_upper(self) -> None:
         """Make the directory, and those it is in, in the upper directory, with the layers' modes
@@ -376,7 +396,7 @@ class OverlayDirectory(Node):
         if isinstance(node, OverlayDirectory):
             if node.in_upper:
                 upper_files.remove_directory(self.folder(), name, self.fs.upper.temporary_name())
-                self.upper_names().names.pop(name, None)
+                self.forget_upper(name)
             node.note_removed()
         del self.children[name]
 
@@ -433,6 +453,8 @@ class OverlayDirectory(Node):
         self.check_new_name(name)
         if self.find(name) is not None:
             raise GuestError(Errno.EEXIST)
+        if self.fs.quota is not None:
+            self.fs.quota.check_name()
         self.make_upper()
 
     def _add_file(self, name: bytes, filetype: Filetype) -> OverlayFile:
@@ -479,19 +501,3 @@ class OverlayDirectory(Node):
         """
         found = (child_of(lower, name) for lower in self.lowers)
         return showing([node for node in found if node is not None])
-
-
-class OverlayDirectoryDescription(DirectoryDescription):
-    """An open directory."""
-
-    def __init__(self, directory: OverlayDirectory, flags: int) -> None:
-        super().__init__(directory, flags)
-        self._overlay = directory
-
-    def sync(self, *, data_only: bool) -> None:
-        """Make the entries durable; what is only in layers already is."""
-        with self._overlay.fs.lock:
-            if not self._overlay.in_upper or self._overlay.removed:
-                return
-            folder = self._overlay.folder()
-        folder.sync()

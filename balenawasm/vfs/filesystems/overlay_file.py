@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from balenawasm.vfs.filesystems.copy_up import copy_leaf, needed_mode
 from balenawasm.vfs.filesystems.hostdir import HostFile, HostFolder
-from balenawasm.vfs.filesystems.hostfile import HostDescription
 from balenawasm.vfs.node import Caller, Capacity, Content, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
@@ -79,13 +78,20 @@ class OverlayFile(Node):
     def _open_upper(self, caller: Caller, flags: OpenFlags) -> Description:
         folder, name = self.place()
         if self.filetype is Filetype.REGULAR_FILE:
-            description: Description = HostFile(folder.fs, folder, name).open_file(flags)
-        else:
-            description = folder.child(name).open(caller, flags)
+            return self._open_regular(HostFile(folder.fs, folder, name), flags)
+        description = folder.child(name).open(caller, flags)
         description.node = self
-        if isinstance(description, HostDescription):
-            description.identity = (self.fs.device, self.number)
         return description
+
+    def _open_regular(self, file: HostFile, flags: OpenFlags) -> Description:
+        quota = self.fs.quota
+        if quota is not None and flags.truncate:
+            quota.truncate(file, 0)
+            flags = flags._replace(truncate=False)
+        description = file.open_file(flags)
+        description.node = self
+        description.identity = (self.fs.device, self.number)
+        return description if quota is None else quota.opened(description, flags)
 
     def readlink(self, caller: Caller) -> bytes:
         """See Node.readlink."""
@@ -109,7 +115,11 @@ class OverlayFile(Node):
             self._check_regular()
             self.copy_up(data=size > 0)
             folder, name = self.place()
-            HostFile(folder.fs, folder, name).truncate(size)
+            file = HostFile(folder.fs, folder, name)
+            if self.fs.quota is None:
+                file.truncate(size)
+            else:
+                self.fs.quota.truncate(file, size)
 
     def set_times(self, atim: int | None, mtim: int | None) -> None:
         """See Node.set_times."""
@@ -147,14 +157,23 @@ class OverlayFile(Node):
             raise GuestError(Errno.ENOENT)
         directory, name = self.names[0]
         directory.make_upper()
-        copy_leaf(
-            self.lower,
-            directory.folder(),
-            name,
-            temporary=self.fs.upper.temporary_name(),
-            data=data,
-            durable=self.fs.durable if durable is None else durable,
-        )
+        size = self.lower.stat().size if data and self.filetype is Filetype.REGULAR_FILE else 0
+        quota = self.fs.quota
+        if quota is not None:
+            quota.reserve(size)
+        try:
+            copy_leaf(
+                self.lower,
+                directory.folder(),
+                name,
+                temporary=self.fs.upper.temporary_name(),
+                data=data,
+                durable=self.fs.durable if durable is None else durable,
+            )
+        except BaseException:
+            if quota is not None:
+                quota.give_back(size)
+            raise
         directory.note_upper(name)
         self.in_upper = True
         if self.lower.stat().nlink > 1:
@@ -172,3 +191,9 @@ class OverlayFile(Node):
             raise GuestError(Errno.ELOOP)
         if self.filetype is not Filetype.REGULAR_FILE:
             raise GuestError(Errno.EACCES)
+
+
+def note_lost_name(directory: OverlayDirectory, name: bytes) -> None:
+    """A file of the upper part of a directory is about to lose this name."""
+    if directory.fs.quota is not None:
+        directory.fs.quota.removed(directory.folder().child(name).stat())

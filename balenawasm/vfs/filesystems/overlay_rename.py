@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.vfs.filesystems import upper as upper_files
 from balenawasm.vfs.filesystems.copy_up import MAX_BYTES, MAX_ENTRIES
-from balenawasm.vfs.filesystems.overlay_file import OverlayFile
+from balenawasm.vfs.filesystems.overlay_file import OverlayFile, note_lost_name
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
@@ -42,6 +42,8 @@ def rename(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: 
         # early.
         new.hide_below(new_name)
         new.remove_folder(new_name)
+    if isinstance(replaced, OverlayFile) and new_name in new.upper_names().names:
+        note_lost_name(new, new_name)
     _move(old, name, new, new_name)
     if isinstance(replaced, OverlayFile):
         replaced.names.remove((new, new_name))
@@ -65,7 +67,7 @@ def _move(old: OverlayDirectory, name: bytes, new: OverlayDirectory, new_name: b
         if hidden:
             old.unhide_below(name)
         raise
-    del old.upper_names().names[name]
+    old.forget_upper(name)
     new.note_upper(new_name)
 
 
