@@ -15,7 +15,7 @@ from balenawasm.cli.state import open_home, open_store
 from balenawasm.cli.values import variable
 from balenawasm.errors import BalenaWasmError, UsageError
 from balenawasm.oci.reference import parse_reference
-from balenawasm.runtime.bundle import Layer, Mount, MountKind
+from balenawasm.runtime.bundle import DEFAULT_LIMITS, Layer, Limits, Mount, MountKind
 from balenawasm.runtime.foreground import RunSpec, run_foreground
 from balenawasm.runtime.recipes import NAMESPACE, CheckedImage, default_recipes
 from balenawasm.store.errors import ImageNotFoundError
@@ -50,7 +50,7 @@ def run_container(options: RunOptions) -> int:
         "network": options.network or "bridge",
         "stdin": options.interactive,
         "tty": options.tty,
-        "memory": options.memory,
+        "limits": _limits(options),
     }
     given = tuple(os.fsencode(variable(text)) for text in options.variables)
     if options.tty:
@@ -109,6 +109,23 @@ def _ports(options: RunOptions) -> tuple[PublishedPort, ...]:
         _show(f"-p is ignored: nothing is published with --network {options.network}")
         return ()
     return options.ports
+
+
+def _limits(options: RunOptions) -> Limits:
+    weight = None
+    if options.cpu_shares is not None:
+        from balenawasm.compose.amounts import cpu_weight
+
+        weight = cpu_weight(options.cpu_shares)
+    return Limits(
+        memory=options.memory,
+        processes=options.pids_limit or DEFAULT_LIMITS.processes,
+        open_files=options.ulimits[-1] if options.ulimits else DEFAULT_LIMITS.open_files,
+        cpus=options.cpus,
+        cpu_weight=weight,
+        cpu_time=options.cpu_time,
+        storage=options.storage,
+    )
 
 
 def _show(line: str) -> None:

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from balenawasm.cli.values import parse_network, parse_port, parse_size, parse_tmpfs, parse_volume
+from balenawasm.cli.values import (
+    parse_count,
+    parse_cpus,
+    parse_network,
+    parse_port,
+    parse_seconds,
+    parse_size,
+    parse_tmpfs,
+    parse_ulimit,
+    parse_volume,
+)
 from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -87,7 +97,38 @@ OPTIONS = (
     Option(
         ("--memory",),
         "memory",
-        "The most memory a process may have: 64m, 1g.",
+        "The most memory its processes may have together: 64m, 1g.",
+        "SIZE",
+        parse_size,
+    ),
+    Option(("--cpus",), "cpus", "So many processors' time: 0.5.", "NUMBER", parse_cpus),
+    Option(
+        ("--cpu-shares",),
+        "cpu_shares",
+        "Its share when processors are short; 1024 is usual.",
+        "NUMBER",
+        parse_count,
+    ),
+    Option(
+        ("--cpu-time",),
+        "cpu_time",
+        "End it after so much processor time: 60s, 5m.",
+        "TIME",
+        parse_seconds,
+    ),
+    Option(("--pids-limit",), "pids_limit", "The most processes.", "NUMBER", parse_count),
+    Option(
+        ("--ulimit",),
+        "ulimits",
+        "nofile: the most open files of a process.",
+        "nofile=NUMBER",
+        parse_ulimit,
+        multiple=True,
+    ),
+    Option(
+        ("--storage",),
+        "storage",
+        "The most it may write into its root file system: 64m.",
         "SIZE",
         parse_size,
     ),
@@ -113,6 +154,12 @@ class RunOptions(NamedTuple):
     interactive: bool = False
     tty: bool = False
     memory: int | None = None
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    cpu_time: float | None = None
+    pids_limit: int | None = None
+    ulimits: tuple[int, ...] = ()
+    storage: int | None = None
     entrypoint: str | None = None
     bare_environment: bool = False
 

@@ -12,6 +12,8 @@ from balenawasm.record import NamedTuple
 from balenawasm.runtime.ports import PublishedPort
 
 _SIZE = re.compile(r"([0-9]+)([bkmg]?)b?\Z", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh]?)\Z")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _FACTOR = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LAST_PORT = 65535
 
@@ -22,6 +24,41 @@ def parse_size(text: str) -> int:
     if not found or not int(found[1]):
         raise ValueError(f"{text!r} is not a size; write for instance 64m or 1g")
     return int(found[1]) * _FACTOR[found[2].lower()]
+
+
+def parse_cpus(text: str) -> float:
+    """A number of processors: 0.5, 2."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.01 <= number <= 1024:
+        raise ValueError(f"{text!r} is not a number of processors; write for instance 0.5")
+    return number
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or not 1 <= int(text[:9]) == int(text):
+        raise ValueError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def parse_seconds(text: str) -> float:
+    """A time in seconds: 90, 90s, 1.5m, 1h."""
+    found = _TIME.match(text)
+    if not found or not float(found[1]):
+        raise ValueError(f"{text!r} is not a time; write for instance 60s or 5m")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_ulimit(text: str) -> int:
+    """`nofile=NUMBER`, or `nofile=SOFT:HARD`, of which the first counts."""
+    name, _, numbers = text.partition("=")
+    soft = numbers.partition(":")[0]
+    if name != "nofile" or not soft.isdecimal() or not 8 <= int(soft[:9]) <= 1 << 20:
+        raise ValueError(f"{text!r} is not a limit; write for instance nofile=256")
+    return int(soft)
 
 
 def parse_volume(text: str) -> tuple[str, str, bool]:

@@ -1,4 +1,4 @@
-"""Amounts as compose writes them: sizes (`64m`) and durations (`1m30s`).
+"""Amounts as compose writes them: sizes (`64m`), durations (`1m30s`) and shares of processors.
 
 Spec: compose specification, "Specifying byte values" and "Specifying durations".
 """
@@ -33,3 +33,8 @@ def read_duration(item: Item) -> float:
     if not _DURATION.match(text):
         raise item.error(f"{text!r} is not a duration", hint="write for example 1m30s or 500ms")
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def cpu_weight(shares: int) -> int:
+    """Docker's shares, of which 1024 are usual, as the kernel's weight, of which 100 is."""
+    return max(1, min(shares * 100 // 1024, 10_000))

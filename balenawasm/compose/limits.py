@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from balenawasm.compose.amounts import read_duration, read_size
+from balenawasm.compose.amounts import cpu_weight, read_duration, read_size
 from balenawasm.compose.document import Item, present
 from balenawasm.compose.model import Limits
 from balenawasm.compose.warnings import EXTENSION
@@ -42,7 +42,6 @@ _MOST_PROCESSES = 1 << 22
 _MOST_LOG_FILES = 100
 _LEAST_LOG = 4 << 10
 _USUAL_SHARES = 1024
-_WEIGHTS = (1, 10_000)
 _RATE = re.compile(r"(\d{1,9})(?:/s)?\Z", re.ASCII)
 
 _DEPLOY_CHANGED = {
@@ -202,15 +201,14 @@ def _cpus(item: Item) -> _Found[float | None]:
 
 
 def _weight(fields: Mapping[str, Item]) -> int | None:
-    """Docker's shares, of which 1024 are usual, as the kernel's weight, where that is 100."""
+    """0 is the usual share, as in Docker."""
     item = present(fields, "cpu_shares")
     if item is None:
         return None
     shares = item.integer()
     if shares < 0:
         raise item.error("shares are not negative", hint=f"{_USUAL_SHARES} is what others have")
-    lowest, highest = _WEIGHTS
-    return max(lowest, min(shares * 100 // _USUAL_SHARES, highest)) if shares else None
+    return cpu_weight(shares) if shares else None
 
 
 def _cpu_time(item: Item) -> _Found[float | None]:

@@ -167,6 +167,8 @@ class Machine:
                 if process.killed_by is None:
                     return current.replacement
                 outcome = process.outcome_of_kill()
+            if self._budget is not None:
+                self._budget.leave(process)
             if isinstance(outcome, Trapped):
                 self.log(f"{name} (pid {process.pid}): {outcome.message}")
             _finish(process, outcome)

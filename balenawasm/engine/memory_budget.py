@@ -4,8 +4,9 @@ The engine knows limits of single stores only, and a guest grows its memory with
 kernel. So each store's limit is what the guest has and what is free in the container. A growth
 beyond it is refused: `memory.grow` answers -1, which C libraries turn into ENOMEM. While there are
 several guests, a thread looks at their sizes and gives them new limits, which take effect when they
-next pass an epoch, in their own threads. Two guests that grow at the same moment may together take
-what was free twice before that; then the largest is killed, as Linux does it.
+next pass an epoch, in their own threads. Guests that grow at the same moment may each take what
+was free before that. Up to `_SLACK` of the limit this is let pass, for nobody can grow any more;
+beyond it the largest guest is killed, as Linux does it.
 
 Lock order: `_lock` is innermost; guests are signalled outside it.
 """
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from balenawasm.engine.library import Memory
     from balenawasm.kernel.process import Process
 
+_SLACK: Final = 16
+"""This part of the limit: a sixteenth."""
 _SHORTEST_SECONDS: Final = 0.01
 _LONGEST_SECONDS: Final = 0.16
 """Between two looks: doubled while nothing changes."""
@@ -96,9 +99,14 @@ class MemoryBudget:
                 member.bind(context, memory)
 
     def leave(self, process: Process) -> None:
-        """A store is going to be deleted."""
+        """A store is going to be deleted. Others may have its memory at once: to be called before
+        somebody learns that the process has ended.
+        """
         with self._lock:
-            self._members.pop(process, None)
+            if self._members.pop(process, None) is None or not self._members:
+                return
+            self._share()
+        self._pass_epoch()
 
     def renew(self, process: Process) -> None:
         """Put the newest limit into effect. In the guest's own thread, at an epoch."""
@@ -143,6 +151,6 @@ class MemoryBudget:
         for process, member in self._members.items():
             member.allowed = sizes[process] + max(0, self.limit - used)
         doomed = any(process.killed_by is not None for process in sizes)
-        if used <= self.limit or doomed:
+        if used <= self.limit + self.limit // _SLACK or doomed:
             return used, None
         return used, max(sizes, key=lambda process: sizes[process])

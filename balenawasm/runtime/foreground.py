@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 
 from balenawasm.kernel.outcome import Trapped
 from balenawasm.record import NamedTuple
-from balenawasm.runtime.bundle import Bundle, Layer, Limits, Mount, Network, Published
+from balenawasm.runtime.bundle import (
+    DEFAULT_LIMITS,
+    Bundle,
+    Layer,
+    Limits,
+    Mount,
+    Network,
+    Published,
+)
 from balenawasm.runtime.compile_notice import compile_notice
 from balenawasm.runtime.container import Container
 from balenawasm.runtime.hostprocess import prepare_for_guests
@@ -52,7 +60,7 @@ class RunSpec(NamedTuple):
     """What `run` shall run: an image's `layers` (lowest first) or one wasm file, `program`.
 
     `mounts`: binds and volumes have host paths here; one with the target `/` replaces the root of a
-    `program`. `allow` are grants for outside connections. `memory` is in bytes.
+    `program`. `allow` are grants for outside connections.
     """
 
     argv: tuple[bytes, ...]
@@ -67,7 +75,7 @@ class RunSpec(NamedTuple):
     hostname: str = ""
     stdin: bool = False
     tty: bool = False
-    memory: int | None = None
+    limits: Limits = DEFAULT_LIMITS
     preopens: tuple[bytes, ...] = ()
     bare_environment: bool = False
 
@@ -126,7 +134,7 @@ def _bundle(spec: RunSpec, container_id: str, network: Path, listeners: int) -> 
             mode=spec.network,
         ),
         hostname=spec.hostname or container_id,
-        limits=Limits(memory=spec.memory),
+        limits=spec.limits,
         stdin=spec.stdin,
         tty=spec.tty,
         preopens=spec.preopens,

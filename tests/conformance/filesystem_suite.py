@@ -18,6 +18,7 @@ from balenawasm.disk.ext4.writer import write_image
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.image import ImageFs
 from balenawasm.vfs.filesystems.overlay import Overlay
+from balenawasm.vfs.filesystems.quota import Quota
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
 from balenawasm.vfs.mounts import NOBODY
 from balenawasm.vfs.node import OpenFlags
@@ -281,6 +282,13 @@ def make_overlay_of_layer(directory: Path, tree: Tree) -> Node:
     return Overlay([make_image(directory, tree)], directory / "upper", durable=False).root
 
 
+def make_limited_overlay(directory: Path, tree: Tree) -> Node:
+    """The same with a limit that is not reached: all is counted."""
+    upper = directory / "upper"
+    quota = Quota(1 << 40, upper)
+    return Overlay([make_image(directory, tree)], upper, durable=False, quota=quota).root
+
+
 def make_overlay_of_two(directory: Path, tree: Tree) -> Node:
     """Every other entry is in a second layer, with the directories in both."""
     halves: list[Tree] = [{}, {}]
@@ -301,6 +309,7 @@ WRITABLE = {
     "tmpfs": make_tmpfs,
     "hostdir": make_hostdir,
     "overlay-layer": make_overlay_of_layer,
+    "overlay-limited": make_limited_overlay,
     "overlay-two-layers": make_overlay_of_two,
     "overlay-upper": make_overlay_of_upper,
 }

@@ -332,19 +332,20 @@ class OverlayDirectory(Node):
                 self.fs.quota.remove_name()
 
     def make_upper(self) -> None:
-        """Make the directory, and those it is in, in the upper directory, with the layers' modes
-        and times.
-        """
+        """Make it, and what it is in, in the upper directory, with the layers' modes and times."""
         missing: list[OverlayDirectory] = []
         here: OverlayDirectory | None = self
         while here is not None and not here.in_upper:
             missing.append(here)
             here = here.parent
+        if here is not None:
+            here.upper_names()
         for directory in reversed(missing):
             directory._make_folder()
+            directory.upper_names()  # known before something is made in it, which a quota counts
         for directory in missing:  # innermost first: making one changes the times of the next
-            stat = directory.lowers[0].stat() if directory.lowers else None
-            if stat is not None:
+            if directory.lowers:
+                stat = directory.lowers[0].stat()
                 directory.folder().set_times(stat.atim, stat.mtim)
 
     def _make_folder(self) -> None:

@@ -195,5 +195,8 @@ class OverlayFile(Node):
 
 def note_lost_name(directory: OverlayDirectory, name: bytes) -> None:
     """A file of the upper part of a directory is about to lose this name."""
-    if directory.fs.quota is not None:
-        directory.fs.quota.removed(directory.folder().child(name).stat())
+    if directory.fs.quota is None:
+        return
+    stat = directory.folder().child(name).stat()
+    if stat.filetype is Filetype.REGULAR_FILE:
+        directory.fs.quota.removed(stat)

@@ -19,7 +19,8 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.layer.whiteout import is_reserved_name
-from balenawasm.vfs.filesystems.hostfile import HostDescription, host_errors
+from balenawasm.vfs.filesystems.hostfile import HostDescription, host_errors, truncate_fd
+from balenawasm.vfs.filesystems.seekable import MAX_OFFSET
 from balenawasm.vfs.node import OpenFlags
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import APPEND, Whence
@@ -92,11 +93,13 @@ class Quota:
             self.used -= cost(size)
 
     def resize(self, fd: int, size: int) -> None:
-        """Set an open file's size: ENOSPC, and what the host answers."""
-        with self.lock, host_errors:
-            before = os.fstat(fd).st_size
-            self._fit(cost(size) - cost(before))
-            os.ftruncate(fd, size)
+        """Set an open file's size: EINVAL, EFBIG, ENOSPC, and what the host answers."""
+        with self.lock:
+            with host_errors:
+                before = os.fstat(fd).st_size
+            if 0 <= size <= MAX_OFFSET:
+                self.fit(cost(size) - cost(before))
+            truncate_fd(fd, size)
             self.used += cost(size) - cost(before)
 
     def truncate(self, file: HostFile, size: int) -> None:
@@ -155,7 +158,8 @@ class Quota:
             raise GuestError(Errno.ENOSPC)
         return most - start
 
-    def _fit(self, more: int) -> None:
+    def fit(self, more: int) -> None:
+        """ENOSPC unless there is room for more. The lock is held."""
         if more > 0 and self.used + more > self.limit:
             raise GuestError(Errno.ENOSPC)
 
@@ -190,7 +194,7 @@ class _CountedFile(HostDescription):
 
     def truncate(self, size: int) -> None:
         """See HostDescription.truncate; ENOSPC at the limit."""
-        if not self.writable or size < 0:
+        if not self.writable:
             raise GuestError(Errno.EINVAL)
         self._quota.resize(self.fd, size)
 
@@ -200,8 +204,8 @@ class _CountedFile(HostDescription):
         with quota.lock:
             before = os.fstat(self.fd).st_size
             end = max(before, offset + max(0, length))
-            if cost(end) - cost(before) > max(0, quota.limit - quota.used):
-                raise GuestError(Errno.ENOSPC)
+            if end <= MAX_OFFSET:
+                quota.fit(cost(end) - cost(before))
             super().allocate(offset, length)
             quota.used += cost(os.fstat(self.fd).st_size) - cost(before)
 
@@ -212,7 +216,7 @@ class _CountedFile(HostDescription):
             with host_errors:
                 size = os.fstat(self.fd).st_size
                 start = self._start(size, offset)
-            if start + total > size:
+            if size < start + total <= MAX_OFFSET:
                 buffers = _first(buffers, quota.room(size, start, total))
             if offset is None:
                 written = super().write(caller, buffers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 import pytest
 from hypothesis import example, given
@@ -9,8 +11,18 @@ from hypothesis import strategies as st
 
 from balenawasm.cli.run import run_command
 from balenawasm.cli.run_options import OPTIONS, RunOptions, read_plainly
-from balenawasm.cli.values import TmpfsMount, parse_tmpfs
+from balenawasm.cli.values import (
+    TmpfsMount,
+    parse_count,
+    parse_cpus,
+    parse_seconds,
+    parse_tmpfs,
+    parse_ulimit,
+)
 from balenawasm.runtime.ports import PublishedPort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WORDS = st.lists(
     st.sampled_from(
@@ -43,8 +55,10 @@ def test_what_it_reads_click_reads_alike(words: list[str]) -> None:
 
 def test_every_option() -> None:
     words = (
-        "run -e A=1 --env=B=2 -v a:/b --tmpfs /t:size=1k -p 8080:80 --allow udp://a:1 --network none --unsetenv-all -w /w -i -t"
-        " --memory 1k --entrypoint e i a -b"
+        "run -e A=1 --env=B=2 -v a:/b --tmpfs /t:size=1k -p 8080:80 --allow udp://a:1"
+        " --network none --unsetenv-all -w /w -i -t"
+        " --memory 1k --cpus 0.5 --cpu-shares 512 --cpu-time 1.5m --pids-limit 9"
+        " --ulimit nofile=64:128 --storage 2m --entrypoint e i a -b"
     )
     assert read_plainly(words.split()) == RunOptions(
         image="i",
@@ -59,6 +73,12 @@ def test_every_option() -> None:
         interactive=True,
         tty=True,
         memory=1024,
+        cpus=0.5,
+        cpu_shares=512,
+        cpu_time=90.0,
+        pids_limit=9,
+        ulimits=(64,),
+        storage=2 << 20,
         entrypoint="e",
         bare_environment=True,
     )
@@ -101,3 +121,18 @@ def test_no_tmpfs(text: str) -> None:
 )
 def test_anything_special_is_left_to_click(words: list[str]) -> None:
     assert read_plainly(words) is None
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts"),
+    [
+        (parse_cpus, ["", "x", "0", "-1", "nan", "inf", "0.001", "2000"]),
+        (parse_count, ["", "0", "-1", "1.5", "x", "1" * 30, "٣"]),
+        (parse_seconds, ["", "0", "0s", "-1s", "1d", "s", "1 s"]),
+        (parse_ulimit, ["", "nofile", "nofile=", "nofile=1", "nproc=64", "nofile=99999999", "64"]),
+    ],
+)
+def test_wrong_limits(parse: Callable[[str], object], texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(ValueError, match="is not a"):
+            parse(text)
