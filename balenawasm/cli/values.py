@@ -39,7 +39,7 @@ def parse_cpus(text: str) -> float:
 
 def parse_count(text: str) -> int:
     """A whole number from 1 on."""
-    if not text.isdecimal() or not 1 <= int(text[:9]) == int(text):
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) == int(text):
         raise ValueError(f"{text!r} is not a number from 1 on")
     return int(text)
 
@@ -56,7 +56,11 @@ def parse_ulimit(text: str) -> int:
     """`nofile=NUMBER`, or `nofile=SOFT:HARD`, of which the first counts."""
     name, _, numbers = text.partition("=")
     soft = numbers.partition(":")[0]
-    if name != "nofile" or not soft.isdecimal() or not 8 <= int(soft[:9]) <= 1 << 20:
+    if (
+        name != "nofile"
+        or not (soft.isascii() and soft.isdecimal())
+        or not 8 <= int(soft[:9]) <= 1 << 20
+    ):
         raise ValueError(f"{text!r} is not a limit; write for instance nofile=256")
     return int(soft)
 

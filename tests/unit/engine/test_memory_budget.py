@@ -102,18 +102,6 @@ def test_what_an_ended_guest_had_is_free_again(budget: Runner) -> None:
     assert second.wait_exit(30) == Exited(7)
 
 
-def test_an_older_guest_is_refused_what_a_newer_one_took(budget: Runner) -> None:
-    limits = Limits(memory_bytes=50 * PAGE)
-    first = budget.spawn(grow_until(45), limits=limits)
-    second = budget.spawn(grow_then_spin(20), limits=limits)
-    until(lambda: pages(budget, first) + pages(budget, second) >= 50)
-    time.sleep(0.2)
-    assert pages(budget, first) + pages(budget, second) <= 50 + 50 // 16
-    assert first.outcome is None
-    end(second)
-    assert first.wait_exit(30) == Exited(7)
-
-
 def test_guests_that_grow_at_once_cannot_stay_far_over(budget: Runner) -> None:
     limits = Limits(memory_bytes=50 * PAGE)
     crowd = [budget.spawn(grow_then_spin(100), limits=limits) for _ in range(4)]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-
 @pytest.fixture
 def net(tmp_path) -> Iterator[Net]:
     made = Net(tmp_path)
