@@ -13,7 +13,7 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from balenawasm.vfs.node import Node
 
@@ -45,3 +45,12 @@ def showing(nodes: Sequence[Node]) -> tuple[Node, ...]:
         if node.xattr(OPAQUE_XATTR) == OPAQUE_VALUE:
             break
     return tuple(found)
+
+
+def shown_by(lowers: Iterable[Node], name: bytes) -> Node | None:
+    """What the layers' directories, top first, show under a name; None also for a whiteout."""
+    for lower in lowers:
+        node = child_of(lower, name)
+        if node is not None:
+            return None if is_whiteout_node(node) else node
+    return None

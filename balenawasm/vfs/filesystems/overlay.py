@@ -29,7 +29,7 @@ from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems import upper as upper_files
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.copy_up import host_mode, needed_mode
-from balenawasm.vfs.filesystems.lowers import child_of, is_whiteout_node, showing
+from balenawasm.vfs.filesystems.lowers import child_of, showing, shown_by
 from balenawasm.vfs.filesystems.overlay_file import OverlayFile, note_lost_name
 from balenawasm.vfs.filesystems.overlay_open import OverlayDirectoryDescription
 from balenawasm.vfs.filesystems.overlay_rename import rename
@@ -70,7 +70,7 @@ class Overlay:
         self.durable = durable
         self.quota = quota
         self.lock = threading.RLock()
-        self.upper = Upper(upper)
+        self.upper = Upper(upper, quota)
         self._numbers = itertools.count(1)
         self._shared_numbers: dict[tuple[int, int], int] = {}
         self._shared_files: weakref.WeakValueDictionary[tuple[int, int], OverlayFile] = (
@@ -364,11 +364,7 @@ class OverlayDirectory(Node):
 
     def below(self, name: bytes) -> bool:
         """Tell whether a layer shows something of this name here."""
-        for lower in self.lowers:
-            node = child_of(lower, name)
-            if node is not None:
-                return not is_whiteout_node(node)
-        return False
+        return shown_by(self.lowers, name) is not None
 
     def hide_below(self, name: bytes) -> bool:
         """Make a whiteout if a layer shows something of this name; tells whether it made one."""
@@ -482,19 +478,12 @@ class OverlayDirectory(Node):
             lowers = self._lower_directories(name)
             if lowers:
                 return OverlayDirectory(self.fs, self, name, lowers, in_upper=False)
-            lower = self._lower_file(name)
+            lower = shown_by(self.lowers, name)
             if lower is None:
                 return None
             file = self.fs.lower_file(lower)
         file.names.append((self, name))
         return file
-
-    def _lower_file(self, name: bytes) -> Node | None:
-        for lower in self.lowers:
-            node = child_of(lower, name)
-            if node is not None:
-                return None if is_whiteout_node(node) else node
-        return None
 
     def _lower_directories(self, name: bytes) -> tuple[Node, ...]:
         """The layers' directories that show through `name`, down to the first thing that hides the

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from balenawasm.vfs.description import Buffers, Description
     from balenawasm.vfs.filesystems.hostdir import HostFile
-    from balenawasm.vfs.node import Caller, Stat
+    from balenawasm.vfs.node import Caller, Capacity, Stat
 
 BLOCK: Final = 4096
 """What a name costs, and what sizes are rounded up to."""
@@ -60,6 +60,16 @@ class Quota:
         self.lock = threading.Lock()
         self.used = _measure(directory)
         self._open: dict[tuple[int, int], _Inode] = {}
+
+    def limited(self, host: Capacity) -> Capacity:
+        """What there is to fill: no more than the host has."""
+        free = max(0, self.limit - self.used) // BLOCK
+        return host._replace(
+            block_size=BLOCK,
+            blocks=self.limit // BLOCK,
+            free=min(free, host.free * host.block_size // BLOCK),
+            available=min(free, host.available * host.block_size // BLOCK),
+        )
 
     # Names.
 

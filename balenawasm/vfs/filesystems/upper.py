@@ -35,6 +35,7 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
+    from balenawasm.vfs.filesystems.quota import Quota
     from balenawasm.vfs.node import Capacity, Node
 
 KEPT_FOLDERS = 128
@@ -72,7 +73,8 @@ class UpperNames(NamedTuple):
 class Upper:
     """The upper directory. It comes into being with the first write: `root(make=True)`."""
 
-    def __init__(self, where: Path | Node) -> None:
+    def __init__(self, where: Path | Node, quota: Quota | None = None) -> None:
+        self._quota = quota
         self._path = where if isinstance(where, Path) else None
         self._root = as_folder(where) if not isinstance(where, Path) else None
         self._folders: OrderedDict[Place, HostFolder] = OrderedDict()
@@ -133,7 +135,13 @@ class Upper:
         self._folders.pop(place, None)
 
     def capacity(self) -> Capacity:
-        """The host's file system that the directory is, or would be, in."""
+        """The host's file system that the directory is, or would be, in, as far as it may be
+        filled.
+        """
+        found = self._host_capacity()
+        return found if self._quota is None else self._quota.limited(found)
+
+    def _host_capacity(self) -> Capacity:
         path = self._path
         if self._root is not None or path is None:
             return self.root.capacity()

@@ -205,3 +205,9 @@ def test_the_next_life_counts_the_same(root, lower, upper):
     again.node.unlink(b"f")
     again.node.unlink(b"g")
     assert again.used == 4
+
+
+def test_what_is_free(root):
+    root.open(b"f", create=True).release()
+    capacity = root.node.capacity()
+    assert (capacity.block_size, capacity.blocks, capacity.available) == (BLOCK, 16, 15)
