@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from balenawasm.kernel.network import NetworkStack
     from balenawasm.vfs.description import Description
+    from balenawasm.vfs.filesystems.net_tls import TlsFailure
     from balenawasm.vfs.node import Caller
     from balenawasm.vfs.socket import SocketDescription
 
@@ -108,10 +109,14 @@ class TlsService:
         if settings.verify and settings.check_name and not server_name:
             raise GuestError(Errno.EINVAL)
         context = self._context_of(settings, grant)
-        try:
-            connection.put_layer(caller, lambda host: self._new_session(host, context, server_name))
-        finally:
-            self._say_no_store(connection, settings, grant)
+        needs_store = settings.system_trust and not (grant is not None and grant.ca)
+
+        def explain(failure: TlsFailure) -> TlsFailure:
+            return self._explain_no_store(failure, str(remote)) if needs_store else failure
+
+        connection.put_layer(
+            caller, lambda host: self._new_session(host, context, server_name, explain)
+        )
 
     def default_settings(self) -> TlsSettings:
         """What `/net/tls/connect` uses."""
@@ -133,10 +138,14 @@ class TlsService:
             raise GuestError(Errno.EINVAL) from None
 
     def _new_session(
-        self, host: socket.socket, context: ssl.SSLContext, server_name: str
+        self,
+        host: socket.socket,
+        context: ssl.SSLContext,
+        server_name: str,
+        explain: Callable[[TlsFailure], TlsFailure],
     ) -> tuple[socket.socket, TlsSession]:
         try:
-            session = TlsSession(host, context, server_name, self._engine.buffers)
+            session = TlsSession(host, context, server_name, self._engine.buffers, explain)
         except ValueError:
             raise GuestError(Errno.EINVAL) from None
         except OSError as error:
@@ -157,18 +166,15 @@ class TlsService:
             f'it, grant x-balenawasm: allow: [{{to: "tcp://{name}:{port}", verify: false}}]'
         )
 
-    def _say_no_store(
-        self, connection: SocketDescription, settings: TlsSettings, grant: TlsGrant | None
-    ) -> None:
-        session = connection.layer
-        if not isinstance(session, TlsSession) or session.failure is None:
-            return
-        wanted = settings.system_trust and (grant is None or not grant.ca)
-        if session.failure.kind == "verify" and wanted and system_store() is None:
-            self._say(
-                f"TLS with {connection.remote()}: {NO_STORE}; install one (ca-certificates), "
-                'or name the CA: x-balenawasm: allow: [{to: "tcp://HOST:PORT", ca: ./ca.pem}]'
-            )
+    def _explain_no_store(self, failure: TlsFailure, server: str) -> TlsFailure:
+        """A certificate was refused that a store of CA certificates might have vouched for."""
+        if failure.kind != "verify" or system_store() is not None:
+            return failure
+        self._say(
+            f"TLS to {server}: {NO_STORE}; install one (ca-certificates), or name the CA: "
+            'x-balenawasm: allow: [{to: "tcp://HOST:PORT", ca: ./ca.pem}]'
+        )
+        return failure._replace(text=f"{failure.text} ({NO_STORE})")
 
     def _say(self, line: str) -> None:
         """Log a line once. A guest can choose what is in it, so the number is limited."""

@@ -57,11 +57,19 @@ class TlsSession:
     """See the module. `start` comes from any thread, then the engine calls `drive`."""
 
     def __init__(
-        self, raw: socket.socket, context: ssl.SSLContext, server_name: str | None, buffers: Buffers
+        self,
+        raw: socket.socket,
+        context: ssl.SSLContext,
+        server_name: str,
+        buffers: Buffers,
+        explain: Callable[[TlsFailure], TlsFailure] = lambda failure: failure,
     ) -> None:
-        """Own `raw`, a connected non-blocking socket, from now on. ValueError, SSLError: the name
-        is not possible; OSError: no socket pair.
+        """Own `raw`, a connected non-blocking socket, from now on. `explain` may say more about a
+        failure; it runs in the engine's thread.
+
+        ValueError, SSLError: the name is not possible; OSError: no socket pair.
         """
+        self._explain = explain
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=server_name or None
@@ -181,7 +189,7 @@ class TlsSession:
             self.close()
 
     def _fail(self, failure: TlsFailure) -> None:
-        self.failure = failure
+        self.failure = self._explain(failure)
         with contextlib.suppress(OSError):
             self._collect()  # the alert for the peer
             self._send_to_peer()

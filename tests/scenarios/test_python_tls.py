@@ -157,7 +157,8 @@ def test_ssl_sockets(container, authority, outside) -> None:
     with TlsServer(context, echo, outside) as server:
         printed = container().run(
             """
-import select, socket, ssl, sys
+import asyncio, http.client, select, socket, ssl, sys, urllib.request
+assert not any(name.startswith("balenawasm_adapters.ssl") for name in sys.modules)  # as yet
 port = int(sys.argv[1])
 context = ssl.create_default_context(cafile="ca.pem")
 assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname

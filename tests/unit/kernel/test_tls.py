@@ -284,6 +284,23 @@ def test_a_bad_certificate(net, authority, outside, tmp_path, issue, name, code,
         one.close()
 
 
+def test_no_store_on_this_machine(net, authority, outside, monkeypatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, "/nowhere")
+    with TlsServer(server_context(authority.issue("server.test")), echo, outside) as server:
+        stack = net()
+        one = stack.connect(server.port)
+        settings = TlsSettings(system_trust=True)
+        begin = stack.stack.tls().begin
+        assert refusal(lambda: begin(CALLER, one, settings, "server.test")) is Errno.EPROTO
+        assert one.layer.failure.text.endswith("(this machine has no store of CA certificates)")
+        assert "ca: ./ca.pem" in stack.log[0]
+        one.close()
+        # A guest that brings its own trust needs none.
+        other = stack.tls(server.port, settings=trusting(authority, system_trust=True))
+        other.close()
+
+
 def test_a_stream_that_breaks_off_is_an_error_after_its_data(net, authority, outside) -> None:
     def serve(connection: ssl.SSLSocket) -> None:
         connection.sendall(b"part")
