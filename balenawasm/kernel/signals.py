@@ -280,7 +280,10 @@ class SignalState:
         self._settle()
 
     def await_signals(self, signals: int) -> int:
-        """Take a pending signal of the set, or 0 after noting that it is waited for."""
+        """Take a pending signal of the set, or 0 after noting that it is waited for. Nobody can
+        take SIGKILL and SIGSTOP.
+        """
+        signals &= ~UNBLOCKABLE
         process = self._process
         found = 0 if process is None else process.pending & signals
         if process is None or not found:

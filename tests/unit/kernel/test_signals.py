@@ -107,6 +107,25 @@ def test_a_blocked_signal_that_becomes_ignored_is_gone(process: Process) -> None
     assert (process.signals.pending, process.killed_by) == (0, None)
 
 
+def test_a_call_that_need_not_wait_is_not_interrupted(process: Process) -> None:
+    reading, writing = os.pipe()
+    ready = [(writing, select.POLLOUT)]
+    process.memory = GuestMemory.over(bytearray(8))
+    process.signals.set_action(USR1, caught(words=((0, 1),)))
+    process.signals.set_action(USR2, caught())
+    process.signal(USR1)
+    process.signal(USR2)
+    assert process.wait(ready, None) == ready
+    assert process.wait([*ready, (reading, select.POLLIN)], None) == ready
+    with pytest.raises(Interrupted):
+        process.wait([(reading, select.POLLIN)], None)
+    process.signal(TERM)
+    with pytest.raises(Killed):
+        process.wait(ready, 0)
+    for fd in (reading, writing):
+        os.close(fd)
+
+
 @pytest.mark.parametrize("fds", [0, 1])
 def test_a_caught_signal_interrupts_a_wait(process: Process, fds: int) -> None:
     reading, writing = os.pipe()
@@ -272,6 +291,14 @@ def test_taking_a_signal_is_interrupted_and_killed(process: Process) -> None:
     blocked()
     process.signal(TERM)
     assert isinstance(taking.exception(LONG), Killed)
+
+
+def test_nobody_takes_a_kill(process: Process) -> None:
+    taking = in_thread(lambda: process.take_signal(ALL_SIGNALS, None))
+    blocked()
+    process.signal(int(signal.SIGKILL))
+    assert isinstance(taking.exception(LONG), Killed)
+    assert process.killed_by == signal.SIGKILL
 
 
 # Stop and continue.
