@@ -474,3 +474,23 @@ def test_a_kill_ends_waiting(caller: Caller, kernel: Kernel, executor: Scripted)
     assert waits.wait(LONG)
     caller.command(f"kill {pid} 9")
     assert wait_for(caller, pid) == (pid, 9)
+
+
+def test_nothing_is_left_of_many_children(caller: Caller, kernel: Kernel) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(200):
+        reading = caller.open(b"/proc/pipe/new", write=False)
+        writing = caller.open(b"/proc/pipe/%d/peer" % reading.stat().ino)
+        name = b"sleep" if number % 2 else b"true"
+        given = b"fd=1:%d" % caller.fd_of(writing)
+        pid = caller.start(b"arg=" + name, given, b"group=0")
+        watch = caller.open(b"/proc/pidfd/%d" % pid, write=False)
+        caller.close(writing)
+        if number % 2:
+            caller.command(f"kill -{pid} 9")
+        assert caller.read(reading) == b""  # the child had the last writing end
+        assert wait_for(caller, pid) == (pid, 9 if number % 2 else 0)
+        caller.close(reading)
+        caller.close(watch)
+    assert len(kernel.processes) == 1
+    assert len(os.listdir("/proc/self/fd")) <= before + 2  # to be woken, to hear of children
