@@ -187,17 +187,19 @@ class Process:
         `vfs.node.Caller`.
 
         With fds the time is rounded up to milliseconds. Raises Killed, also when the signal came
-        before the call, and Interrupted when a caught signal is due and there is time to wait. A
+        before the call, and Interrupted when a caught signal is due and nothing is ready yet. A
         process that is stopped stops in here; the time goes on.
         """
         if self.attention:
-            self.attend(interruptible=timeout_ns != 0)
-        if not fds:
-            self._waiting.sleep_for(timeout_ns, self.attend)
-            return []
-        if timeout_ns == 0:
-            return self._waiting.poll(fds, 0, self._glance)
-        return self._waiting.poll(fds, timeout_ns, self.attend)
+            self.attend(interruptible=False)
+            ready = self._waiting.poll(fds, 0, self.attend) if fds else []
+            if ready or timeout_ns == 0:
+                return ready
+            self.attend()
+        if fds:
+            return self._waiting.poll(fds, timeout_ns, self.attend)
+        self._waiting.sleep_for(timeout_ns, self.attend)
+        return []
 
     def check_killed(self) -> None:
         """Raise Killed when a deadly signal has arrived: for long work between blocking calls."""
@@ -262,11 +264,6 @@ class Process:
             with self.lock:
                 self.signals.stop_awaiting()
             self.tell_if_due()
-
-    def _glance(self) -> None:
-        """What a call that does not wait does when it is woken."""
-        if self.attention:
-            self.attend(interruptible=False)
 
     def _refuse(self) -> None:
         """It was killed: Killed. But a child of vfork cannot be unwound without its parent, so its

@@ -67,12 +67,11 @@ class Waiting:
         look: Callable[[], None],
     ) -> list[tuple[int, int]]:
         """Wait until one of (host fd, events) is ready or the time is over, rounded up to
-        milliseconds; `look` is called when woken and may raise.
+        milliseconds; `look` is called when woken with nothing ready, and may raise.
         """
         waker = self._wake_fd
         if waker < 0:
             waker = self._open()
-            look()
         poller = select.poll()
         poller.register(waker, select.POLLIN)
         if len(fds) == 1:
@@ -87,16 +86,17 @@ class Waiting:
                 return ready
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(waker)
-            look()
-            if len(ready) > 1:
+            if len(ready) > 1 or timeout_ns == 0:
                 return ready[1:]
+            look()
             if deadline is not None:
                 timeout_ns = max(0, deadline - time.monotonic_ns())
 
     def _open(self) -> int:
+        """Open the eventfd, readable: what came before it was open is not missed."""
         with self._lock:
             if self._wake_fd < 0:
-                self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                self._wake_fd = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             return self._wake_fd
 
 
