@@ -201,6 +201,20 @@ def _of_7(call: Syscall, unpack: Unpack) -> Callback:
     return callback
 
 
+def _of_8(call: Syscall, unpack: Unpack) -> Callback:
+    handler = call.handler
+
+    def callback(_environment: int, caller: int, slots: int, _count: int) -> int:
+        try:
+            a0, a1, a2, a3, a4, a5, a6, a7 = unpack(memory, slots)
+            write_result(memory, slots, handler(current.process, a0, a1, a2, a3, a4, a5, a6, a7))
+            return 0
+        except BaseException as error:
+            return _fail(error, call, callback, caller, slots)
+
+    return callback
+
+
 def _of_9(call: Syscall, unpack: Unpack) -> Callback:
     handler = call.handler
 
@@ -226,6 +240,7 @@ _MAKERS: Final = {
     5: _of_5,
     6: _of_6,
     7: _of_7,
+    8: _of_8,
     9: _of_9,
 }
 """By the number of parameters; a system call with another number needs one more."""

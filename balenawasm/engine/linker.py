@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Tables: TypeAlias = "Mapping[str, Mapping[str, Syscall]]"
 """Import module → function name → system call."""
+FormTables: TypeAlias = "Mapping[str, Mapping[str, tuple[Syscall, ...]]]"
+"""Import module → function name → the forms it exists in."""
+_NO_FORMS: Final[FormTables] = {}
 
 
 class MissingImportsError(InvalidModuleError):
@@ -49,18 +52,24 @@ ever.
 
 
 class ImportName(NamedTuple):
-    """One import of a module."""
+    """One import of a module; `parameters` is how many a function has, -1 for anything else."""
 
     module: str
     name: str
+    parameters: int = -1
 
 
 class Linker:
     """Connects programs to host functions. Any thread may link."""
 
-    def __init__(self, engine: int, tables: Tables) -> None:
+    def __init__(self, engine: int, tables: Tables, forms: FormTables = _NO_FORMS) -> None:
+        """`forms` are further functions of import modules, by module: those that few programs
+        import, and those that exist in several forms, of which the import's type picks one.
+        """
         self._tables = tables
+        self._forms = forms
         self._defined: set[str] = set()
+        self._callbacks: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._linker: int = api.wasmtime_linker_new(engine)
 
@@ -77,10 +86,13 @@ class Linker:
             if error and self._define_for(imports_of(module)):
                 api.wasmtime_error_delete(error)
                 error = self._resolve(module, instance_pre)
+            if error and (wanted := self._forms_for(imports_of(module))):
+                api.wasmtime_error_delete(error)
+                error = self._resolve_with(wanted, module, instance_pre)
             if not error:
                 return instance_pre.value
         reason = take_error(error)
-        missing = [i for i in imports_of(module) if i.name not in self._tables.get(i.module, ())]
+        missing = [i for i in imports_of(module) if not self._has(i)]
         if missing:
             raise _missing_imports(name, missing)
         raise InvalidModuleError(
@@ -92,6 +104,42 @@ class Linker:
         error: int = api.wasmtime_linker_instantiate_pre(self._linker, module, ctypes.byref(out))
         return error
 
+    def _has(self, wanted: ImportName) -> bool:
+        return any(
+            wanted.name in tables.get(wanted.module, ()) for tables in (self._tables, self._forms)
+        )
+
+    def _forms_for(self, imports: Sequence[ImportName]) -> dict[ImportName, Syscall]:
+        """The form that each import asks for, of functions that the tables lack or have in another
+        one.
+        """
+        wanted: dict[ImportName, Syscall] = {}
+        for one in imports:
+            forms = self._forms.get(one.module, {}).get(one.name, ())
+            usual = self._tables.get(one.module, {}).get(one.name)
+            fitting = [form for form in forms if len(form.signature) == one.parameters]
+            if fitting and (usual is None or len(usual.signature) != one.parameters):
+                wanted[one] = fitting[0]
+        return wanted
+
+    def _resolve_with(
+        self, wanted: Mapping[ImportName, Syscall], module: int, out: ctypes.c_size_t
+    ) -> int:
+        """Resolve with these forms in place of the usual functions, which are put back. The lock is
+        held, so no other program meets them.
+        """
+        api.wasmtime_linker_allow_shadowing(self._linker, True)
+        try:
+            for one, form in wanted.items():
+                self._define(one.module.encode(), one.name.encode(), form)
+            return self._resolve(module, out)
+        finally:
+            for one in wanted:
+                usual = self._tables.get(one.module, {}).get(one.name)
+                if usual is not None:
+                    self._define(one.module.encode(), one.name.encode(), usual)
+            api.wasmtime_linker_allow_shadowing(self._linker, False)
+
     def _define_for(self, imports: Sequence[ImportName]) -> bool:
         """Define the tables these imports name; tells whether there was a new one."""
         wanted = {i.module for i in imports} & set(self._tables) - self._defined
@@ -102,8 +150,10 @@ class Linker:
         return bool(wanted)
 
     def _define(self, module: bytes, name: bytes, syscall: Syscall) -> None:
-        callback = HOST_FUNCTION(callback_of(syscall))
-        _keep_alive.append(callback)
+        callback = self._callbacks.get(id(syscall))
+        if callback is None:
+            callback = self._callbacks[id(syscall)] = HOST_FUNCTION(callback_of(syscall))
+            _keep_alive.append((syscall, callback))
         results = "" if syscall.name in _WITHOUT_RESULT else "i"
         parameters, returned = _value_types(syscall.signature), _value_types(results)
         function_type = api.wasm_functype_new(ctypes.byref(parameters), ctypes.byref(returned))
@@ -131,7 +181,13 @@ def _read_imports(vector: PointerVec) -> Iterator[ImportName]:
         yield ImportName(
             borrow_text(api.wasm_importtype_module(entry)) or "",
             borrow_text(api.wasm_importtype_name(entry)) or "",
+            _parameters_of(api.wasm_importtype_type(entry)),
         )
+
+
+def _parameters_of(extern_type: int) -> int:
+    function_type = api.wasm_externtype_as_functype_const(extern_type)
+    return api.wasm_functype_params(function_type).contents.size if function_type else -1
 
 
 def _missing_imports(name: str, missing: list[ImportName]) -> MissingImportsError:

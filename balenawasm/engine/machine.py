@@ -31,7 +31,7 @@ from balenawasm.engine.library import (
     export_of,
     take_error,
 )
-from balenawasm.engine.linker import Linker, Tables
+from balenawasm.engine.linker import FormTables, Linker, Tables
 from balenawasm.engine.program_file import CANNOT_EXECUTE
 from balenawasm.engine.thread_stack import check_stack
 from balenawasm.engine.traps import printable, summary, take_trap
@@ -74,14 +74,16 @@ class Program:
 class Machine:
     """Runs programs. `tables` are the personalities' system calls by import module."""
 
-    def __init__(self, code_cache: CodeCache, tables: Tables) -> None:
+    def __init__(
+        self, code_cache: CodeCache, tables: Tables, forms: FormTables | None = None
+    ) -> None:
         self.log: Callable[[str], None] = _silent
         """Takes lines about guests that trapped or could not start, for the container's log; set it
         after a fork.
         """
         self._cache = code_cache
         self._engine = new_engine()
-        self._linker = Linker(self._engine, tables)
+        self._linker = Linker(self._engine, tables, forms or {})
         self._interrupter = Interrupter(self._engine)
         self._programs: OrderedDict[str, Program] = OrderedDict()
         self._lock = threading.Lock()

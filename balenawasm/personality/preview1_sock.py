@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _SOCKETS: Final = (Filetype.SOCKET_STREAM, Filetype.SOCKET_DGRAM)
 
 
-def _socket(process: Process, fd: int, rights: int) -> FdEntry:
+def socket_entry(process: Process, fd: int, rights: int) -> FdEntry:
+    """The entry of a socket that has these rights: EBADF, ENOTSOCK, ENOTCAPABLE."""
     entry = process.fds.get(fd)
     filetype = entry.description.filetype
     if filetype not in _SOCKETS:
@@ -29,7 +30,7 @@ def _socket(process: Process, fd: int, rights: int) -> FdEntry:
 
 def sock_accept(process: Process, fd: int, flags: int, result: int) -> int:
     """Take the next connection."""
-    entry = _socket(process, fd, w.SOCK_ACCEPT)
+    entry = socket_entry(process, fd, w.SOCK_ACCEPT)
     if flags & ~w.NONBLOCK:
         raise GuestError(Errno.EINVAL)
     process.memory.check(result, 4)
@@ -49,7 +50,7 @@ def sock_recv(
     flags_result: int,
 ) -> int:
     """Receive."""
-    entry = _socket(process, fd, w.FD_READ)
+    entry = socket_entry(process, fd, w.FD_READ)
     if flags & ~(w.RECV_PEEK | w.RECV_WAITALL):
         raise GuestError(Errno.EINVAL)
     memory = process.memory
@@ -66,7 +67,7 @@ def sock_recv(
 
 def sock_send(process: Process, fd: int, iovecs: int, count: int, flags: int, result: int) -> int:
     """Send."""
-    entry = _socket(process, fd, w.FD_WRITE)
+    entry = socket_entry(process, fd, w.FD_WRITE)
     if flags:
         raise GuestError(Errno.EINVAL)
     memory = process.memory
@@ -78,7 +79,7 @@ def sock_send(process: Process, fd: int, iovecs: int, count: int, flags: int, re
 
 def sock_shutdown(process: Process, fd: int, how: int) -> int:
     """Close one or both directions."""
-    entry = _socket(process, fd, w.SOCK_SHUTDOWN)
+    entry = socket_entry(process, fd, w.SOCK_SHUTDOWN)
     if how not in (w.SHUT_RD, w.SHUT_WR, w.SHUT_RD | w.SHUT_WR):
         raise GuestError(Errno.EINVAL)
     entry.description.shutdown(how)

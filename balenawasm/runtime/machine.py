@@ -14,7 +14,7 @@ from balenawasm.personality import preview1
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from balenawasm.engine.linker import Tables
+    from balenawasm.engine.linker import FormTables, Tables
     from balenawasm.personality.syscall import Syscall
     from balenawasm.runtime.home import Home
 
@@ -43,10 +43,29 @@ class _Doors(Mapping[str, "Mapping[str, Syscall]"]):
         return 2
 
 
+class _Forms(Mapping[str, "Mapping[str, tuple[Syscall, ...]]"]):
+    """WasmEdge's socket functions, in preview 1's module; imported when a program asks for them."""
+
+    def __getitem__(self, module: str) -> Mapping[str, tuple[Syscall, ...]]:
+        if module == _PREVIEW1:
+            from balenawasm.personality import wasmedge_sock  # noqa: PLC0415 - see the class
+
+            return wasmedge_sock.FORMS
+        raise KeyError(module)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((_PREVIEW1,))
+
+    def __len__(self) -> int:
+        return 1
+
+
 TABLES: Final[Tables] = _Doors()
 """Every personality: import module → its system calls."""
+FORMS: Final[FormTables] = _Forms()
+"""Functions beside them: import module → name → the forms it exists in."""
 
 
 def new_machine(home: Home) -> Machine:
     """Return a machine with every personality, over the state directory's native code."""
-    return Machine(CodeCache(home.native_code), TABLES)
+    return Machine(CodeCache(home.native_code), TABLES, FORMS)

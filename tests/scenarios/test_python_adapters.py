@@ -155,7 +155,7 @@ for call in (
     lambda: socket.create_connection(("example.org", 80)),
     lambda: socket.create_connection(("192.0.2.1", 80)),
     lambda: socket.create_connection(("api", 9)),
-    lambda: socket.getaddrinfo("::1", 80),
+    lambda: socket.getaddrinfo("::1", 80, socket.AF_INET),
 ):
     try:
         call()
