@@ -23,7 +23,7 @@ from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.path import Location
@@ -154,7 +154,7 @@ class FdEntry:
 class FdTable:
     """The open fds of one process. Each entry holds one reference to its description."""
 
-    __slots__ = ("_entries", "_free_from", "_limit", "_lock", "find")
+    __slots__ = ("_entries", "_free_from", "_limit", "_lock", "find", "on_close")
 
     def __init__(self, limit: int) -> None:
         self._entries: dict[int, FdEntry] = {}
@@ -162,6 +162,8 @@ class FdTable:
         """The entry of an fd, or None: `get` for the calls that are made a million times a second.
         """
         self._limit = limit
+        self.on_close: Callable[[Description], None] | None = None
+        """Called when an fd stops standing for an open file, before that is released."""
         self._free_from = 0  # no free number is lower
         self._lock = threading.Lock()
 
@@ -228,7 +230,7 @@ class FdTable:
             old = self._entries.get(fd)
             self._entries[fd] = entry
         if old is not None:
-            old.description.release()
+            self._let_go(old)
 
     def remove(self, fd: int) -> None:
         """Close an fd: EBADF."""
@@ -237,7 +239,7 @@ class FdTable:
             if entry is None:
                 raise GuestError(Errno.EBADF)
             self._free_from = min(self._free_from, fd)
-        entry.description.release()
+        self._let_go(entry)
 
     def renumber(self, source: int, target: int) -> None:
         """Move `source` over `target`, closing what was there: EBADF when either is not open."""
@@ -249,7 +251,7 @@ class FdTable:
             old = self._entries[target]
             self._entries[target] = self._entries.pop(source)
             self._free_from = min(self._free_from, source)
-        old.description.release()
+        self._let_go(old)
 
     def copy_from(self, other: FdTable) -> None:
         """Put in all of another table's fds under their numbers, with their flags (fork)."""
@@ -272,4 +274,10 @@ class FdTable:
         for entry in entries:
             # One that cannot be closed well (a full disk) must not keep the others open.
             with contextlib.suppress(OSError, GuestError):
-                entry.description.release()
+                self._let_go(entry)
+
+    def _let_go(self, entry: FdEntry) -> None:
+        if self.on_close is not None:
+            with contextlib.suppress(OSError, GuestError):
+                self.on_close(entry.description)
+        entry.description.release()

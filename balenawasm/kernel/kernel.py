@@ -32,6 +32,7 @@ from balenawasm.wasi.flags import O_DIRECTORY, Filetype
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from balenawasm.kernel.file_locks import FileLocks
     from balenawasm.kernel.limits import Limits
     from balenawasm.kernel.process_control import Control
     from balenawasm.kernel.timers import Timers
@@ -77,6 +78,7 @@ class Kernel:
         """Gives the container's network stack, made when it is first asked for; set it after a
         fork.
         """
+        self._file_locks: FileLocks | None = None
         self._executor = executor
         self._workers = WorkerPool(limits.stack_bytes)
         self._control: Control | None = None
@@ -242,6 +244,15 @@ class Kernel:
             if self._timers is None:
                 self._timers = Timers()
             return self._timers
+
+    def locks(self) -> FileLocks:
+        """The locks on files."""
+        from balenawasm.kernel.file_locks import FileLocks  # noqa: PLC0415 - seldom used
+
+        with self._lock:
+            if self._file_locks is None:
+                self._file_locks = FileLocks()
+            return self._file_locks
 
     def control(self) -> Control:
         """What guests can have it do through files in /proc."""

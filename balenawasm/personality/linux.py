@@ -82,7 +82,13 @@ F_GETFD: Final = 1
 F_SETFD: Final = 2
 F_GETFL: Final = 3
 F_SETFL: Final = 4
+F_GETLK: Final = 5
+F_SETLK: Final = 6
+F_SETLKW: Final = 7
 F_DUPFD_CLOEXEC: Final = 1030
+F_RDLCK: Final = 0
+F_WRLCK: Final = 1
+F_UNLCK: Final = 2
 FD_CLOEXEC: Final = 1
 
 # ioctl(2)

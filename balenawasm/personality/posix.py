@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from balenawasm.personality import (
     posix_fd,
     posix_file,
+    posix_lock,
     posix_message,
     posix_path,
     posix_poll,
@@ -34,6 +35,7 @@ TABLE: Final[Mapping[str, Syscall]] = table_of(
     posix_signal.SYSCALLS,
     posix_fd.SYSCALLS,
     posix_file.SYSCALLS,
+    posix_lock.SYSCALLS,
     posix_path.SYSCALLS,
     posix_poll.SYSCALLS,
     posix_socket.SYSCALLS,

@@ -11,6 +11,7 @@ from balenawasm.kernel.fd_table import FdEntry
 from balenawasm.kernel.pipe import make_pipe
 from balenawasm.personality import linux
 from balenawasm.personality.posix_call import posix, signed64
+from balenawasm.personality.posix_lock import is_record_lock, lock_record
 from balenawasm.vfs.socket import SocketDescription
 from balenawasm.wasi import flags as w
 from balenawasm.wasi.errno import Errno, GuestError
@@ -194,6 +195,8 @@ def fcntl(process: Process, fd: int, command: int, argument: int) -> int:
         entry.cloexec = argument & linux.FD_CLOEXEC != 0
         return 0
     description = entry.description
+    if is_record_lock(command):
+        return lock_record(process, description, command, argument)
     if command == linux.F_GETFL:
         return _access_mode(description) | linux.status_flags_of(description.flags)
     if command == linux.F_SETFL:
@@ -261,7 +264,8 @@ SYSCALLS: Final = (
         fcntl,
         "iii",
         "F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL (O_APPEND and O_NONBLOCK "
-        "change); other commands are EINVAL, record locks among them.",
+        "change), F_GETLK, F_SETLK, F_SETLKW (EDEADLK is never found); others are EINVAL. At most "
+        "1024 record locks a process: ENOLCK.",
     ),
     posix(ioctl, "iii", "FIONREAD, FIONBIO, FIOCLEX, FIONCLEX; others are ENOTTY."),
 )

@@ -9,7 +9,7 @@ memory; an implementation may not keep them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from balenawasm.vfs.listings import listings
 from balenawasm.vfs.node import Caller, DirEntry, Node, Stat
@@ -36,6 +36,8 @@ class Description:
     """For the access mode in F_GETFL and the rights an fd starts with; read and write themselves
     answer EBADF.
     """
+    at_release: Callable[[Description], None] | None = None
+    """Called when the last fd has closed it, before `close`."""
     terminal: bool = False
     """A terminal that the user gave (`-t`): what /dev/tty opens."""
 
@@ -61,6 +63,8 @@ class Description:
         if last:
             if self._listing is not None:
                 listings.forget(self)
+            if self.at_release is not None:
+                self.at_release(self)
             self.close()
 
     def close(self) -> None:

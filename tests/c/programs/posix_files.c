@@ -242,6 +242,104 @@ static void write_fifo(void) {
     SAME(sys_write(fd, "hello", 5), 5);
 }
 
+static int helper(const char *what) {
+    int status = -1, pid = vfork();
+    if (pid == 0) {
+        execve("/test.wasm", (char *[]){"test", (char *)what, NULL}, environ);
+        _exit(127);
+    }
+    SAME(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
+}
+
+static int try_flock(void) {
+    int fd = open("/f", O_RDWR, 0);
+    return sys_flock(fd, LOCK_SH | LOCK_NB) == 0 ? sys_flock(fd, LOCK_EX | LOCK_NB) == 0 ? 2 : 1 : 0;
+}
+
+static void file_locks(void) {
+    int fd = open("/f", O_CREAT | O_RDWR | O_CLOEXEC, 0644), other = open("/f", O_RDWR | O_CLOEXEC, 0);
+    SAME(helper("try_flock"), 2);
+    SAME(sys_flock(fd, LOCK_EX), 0);
+    SAME(sys_flock(other, LOCK_EX | LOCK_NB), -EAGAIN); /* another open file, the same process */
+    SAME(helper("try_flock"), 0);
+    SAME(sys_flock(fd, LOCK_SH), 0);
+    SAME(helper("try_flock"), 1);
+    int second = sys_dup(fd);
+    SAME(sys_close(fd), 0);
+    SAME(helper("try_flock"), 1); /* it is the open file's */
+    SAME(sys_close(second), 0);
+    SAME(helper("try_flock"), 2);
+    SAME(sys_flock(other, 3), -EINVAL);
+    SAME(sys_flock(other, LOCK_UN), 0);
+}
+
+static int try_records(void) {
+    int fd = open("/f", O_RDWR, 0);
+    struct door_flock lock = {F_WRLCK, 0, 0, 10, 1};
+    if (sys_fcntl(fd, F_SETLK, (int)&lock) == 0) return 1;
+    if (sys_fcntl(fd, F_GETLK, (int)&lock) != 0) return 2;
+    if (lock.type != F_WRLCK || lock.pid != sys_getppid() || lock.start != 5 || lock.length != 10) return 3;
+    lock = (struct door_flock){F_WRLCK, 0, 0, 15, 0};
+    return sys_fcntl(fd, F_SETLK, (int)&lock) == 0 ? 4 : 5;
+}
+
+static void record_locks(void) {
+    int fd = open("/f", O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    struct door_flock lock = {F_WRLCK, 0, 0, 0, 100};
+    SAME(helper("try_records"), 1);
+    SAME(sys_fcntl(fd, F_SETLK, (int)&lock), 0);
+    lock = (struct door_flock){F_UNLCK, 0, 0, 0, 5};
+    SAME(sys_fcntl(fd, F_SETLK, (int)&lock), 0);
+    lock = (struct door_flock){F_UNLCK, 0, 0, 15, 0};
+    SAME(sys_fcntl(fd, F_SETLKW, (int)&lock), 0);
+    SAME(helper("try_records"), 4);
+    lock = (struct door_flock){F_RDLCK, 0, 0, 40, -10};
+    SAME(sys_fcntl(fd, F_SETLK, (int)&lock), 0);
+    SAME(helper("try_records"), 5);
+    lock.whence = 9;
+    SAME(sys_fcntl(fd, F_SETLK, (int)&lock), -EINVAL);
+    int reading = open("/f", O_RDONLY | O_CLOEXEC, 0);
+    lock = (struct door_flock){F_WRLCK, 0, 0, 200, 1};
+    SAME(sys_fcntl(reading, F_SETLK, (int)&lock), -EBADF);
+    SAME(sys_close(reading), 0); /* any fd of the file: all its locks are gone */
+    SAME(helper("try_records"), 1);
+}
+
+static int hold(void) {
+    int fd = open("/f", O_RDWR, 0);
+    struct door_flock lock = {F_WRLCK, 0, 0, 0, 0};
+    if (sys_fcntl(fd, F_SETLK, (int)&lock) != 0) return 1;
+    sys_write(1, "x", 1);
+    sleep_ms(50);
+    return 0; /* the lock goes with the process */
+}
+
+static int alarms;
+static void on_alarm(int signo) { alarms++; }
+
+static void waiting_for_a_lock(void) {
+    int fd = open("/f", O_CREAT | O_RDWR | O_CLOEXEC, 0644), ends[2], status;
+    struct door_flock lock = {F_WRLCK, 0, 0, 0, 0};
+    char byte;
+    sys_pipe2(O_CLOEXEC, ends);
+    int pid = vfork();
+    if (pid == 0) {
+        sys_dup2(ends[1], 1);
+        execve("/test.wasm", (char *[]){"test", "hold", NULL}, environ);
+        _exit(127);
+    }
+    SAME(sys_read(ends[0], &byte, 1), 1);
+    SAME(sys_fcntl(fd, F_SETLK, (int)&lock), -EAGAIN);
+    sigaction(SIGALRM, on_alarm, 0, 0);
+    alarm_ms(5, 0);
+    int result = sys_fcntl(fd, F_SETLKW, (int)&lock);
+    CHECK(result == -EINTR || (result == 0 && !alarms));
+    SAME(sys_fcntl(fd, F_SETLKW, (int)&lock), 0);
+    SAME(waitpid(pid, &status, 0), pid);
+    SAME(status, 0);
+}
+
 static void many_fds(void) {
     int fd;
     while ((fd = sys_dup(0)) >= 0) continue;
@@ -282,6 +380,9 @@ static const struct door_test tests[] = {
     {"capacity", capacity},
     {"polling", polling},
     {"named_pipe", named_pipe},
+    {"file_locks", file_locks},
+    {"record_locks", record_locks},
+    {"waiting_for_a_lock", waiting_for_a_lock},
     {"many_fds", many_fds},
     {"bad_pointers", bad_pointers},
     {0},
@@ -292,5 +393,8 @@ int main(int argc, char **argv) {
         write_fifo();
         return 0;
     }
+    if (argc > 1 && strcmp(argv[1], "try_flock") == 0) return try_flock();
+    if (argc > 1 && strcmp(argv[1], "try_records") == 0) return try_records();
+    if (argc > 1 && strcmp(argv[1], "hold") == 0) return hold();
     return door_main(tests, argc, argv);
 }

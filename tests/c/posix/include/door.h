@@ -96,6 +96,7 @@ DOOR(getsockopt) int sys_getsockopt(int, int, int, void *, void *);
 
 DOOR(statfs) int sys_statfs(const void *, int, void *);
 DOOR(fstatfs) int sys_fstatfs(int, void *);
+DOOR(flock) int sys_flock(int, int);
 DOOR(isatty) int sys_isatty(int);
 DOOR(tcgetattr) int sys_tcgetattr(int, void *);
 DOOR(tcsetattr) int sys_tcsetattr(int, int, const void *);
@@ -115,7 +116,10 @@ enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, E2BIG = 7, ENOEXEC = 8, EBAD
 enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_EXCL = 0200, O_TRUNC = 01000, O_APPEND = 02000,
        O_NONBLOCK = 04000, O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000, O_CLOEXEC = 02000000 };
 enum { AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, AT_REMOVEDIR = 0x200 };
-enum { F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 1030 };
+enum { F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
+       F_DUPFD_CLOEXEC = 1030 };
+enum { F_RDLCK, F_WRLCK, F_UNLCK };
+enum { LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4, LOCK_UN = 8 };
 enum { FIONREAD = 0x541B, FIONBIO = 0x5421 };
 enum { POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, POLLNVAL = 32 };
 enum { WNOHANG = 1, WUNTRACED = 2, WCONTINUED = 8 };
@@ -134,6 +138,7 @@ struct door_dirent { uint64_t cookie, ino; uint16_t length; uint8_t type; char p
 struct door_time { int64_t seconds, fraction; };
 struct door_timer { struct door_time interval, value; };
 struct door_sigaction { uint32_t kind, flags; uint64_t mask; };
+struct door_flock { int16_t type, whence; int32_t pid; int64_t start, length; };
 struct door_pollfd { int fd; short events, revents; };
 struct door_rusage { struct door_time user, system; int64_t counts[14]; };
 struct door_iovec { void *base; uint32_t length; };
