@@ -111,8 +111,10 @@ class TlsService:
         context = self._context_of(settings, grant)
         needs_store = settings.system_trust and not (grant is not None and grant.ca)
 
+        server = f"{remote.host}:{remote.port}"
+
         def explain(failure: TlsFailure) -> TlsFailure:
-            return self._explain_no_store(failure, str(remote)) if needs_store else failure
+            return self._explain_no_store(failure, server) if needs_store else failure
 
         connection.put_layer(
             caller, lambda host: self._new_session(host, context, server_name, explain)
