@@ -1,5 +1,5 @@
 # Two commands do everything, set-up included: `make demo` and `make test`.
-# The virtual environment .venv is made anew when requirements.lock or pyproject.toml changes.
+# The virtual environment .venv is made anew when requirements.lock, pyproject.toml or the C accelerator changes.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-long check format lock clean tools
 
-$(READY): requirements.lock pyproject.toml scripts/set-up
+$(READY): requirements.lock pyproject.toml scripts/set-up balenawasm/engine/accelerator.c
 	@PYTHON="$(PYTHON)" scripts/set-up "$(VENV)"
 	@touch $@
 

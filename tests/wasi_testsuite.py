@@ -304,6 +304,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--command", type=Path, default=DEFAULT_COMMAND, help="the balenawasm command to test"
     )
+    parser.add_argument(
+        "--without-accelerator", action="store_true", help="test the Python path alone"
+    )
     parser.add_argument("--home", type=Path, help="its state directory; default: a temporary one")
     return parser
 
@@ -316,6 +319,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scratch = Path(name)
         home = (options.home or scratch / "home").absolute()
         home.mkdir(parents=True, exist_ok=True)
+        if options.without_accelerator:
+            (home / "without-accelerator").touch()
         try:
             suites = read_suites(options.folder.resolve())
             if not suites:

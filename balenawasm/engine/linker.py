@@ -11,6 +11,7 @@ import ctypes
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from balenawasm.engine.accelerator import address_of
 from balenawasm.engine.callbacks import callback_of
 from balenawasm.engine.library import (
     HOST_FUNCTION,
@@ -29,6 +30,7 @@ from balenawasm.record import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from balenawasm.engine.accelerator import Accelerator
     from balenawasm.personality.syscall import Syscall
 
 Tables: TypeAlias = "Mapping[str, Mapping[str, Syscall]]"
@@ -62,11 +64,18 @@ class ImportName(NamedTuple):
 class Linker:
     """Connects programs to host functions. Any thread may link."""
 
-    def __init__(self, engine: int, tables: Tables, forms: FormTables = _NO_FORMS) -> None:
+    def __init__(
+        self,
+        engine: int,
+        tables: Tables,
+        forms: FormTables = _NO_FORMS,
+        accelerator: Accelerator | None = None,
+    ) -> None:
         """`forms` are further functions of import modules, by module: those that few programs
         import, and those that exist in several forms, of which the import's type picks one.
         """
         self._tables = tables
+        self._accelerator = accelerator
         self._forms = forms
         self._defined: set[str] = set()
         self._callbacks: dict[int, Any] = {}
@@ -154,11 +163,23 @@ class Linker:
         if callback is None:
             callback = self._callbacks[id(syscall)] = HOST_FUNCTION(callback_of(syscall))
             _keep_alive.append((syscall, callback))
+        function, environment = callback, 0
+        if self._accelerator is not None and syscall.fast:
+            function = HOST_FUNCTION(self._accelerator.function(syscall.name))
+            environment = address_of(callback)
         results = "" if syscall.name in _WITHOUT_RESULT else "i"
         parameters, returned = _value_types(syscall.signature), _value_types(results)
         function_type = api.wasm_functype_new(ctypes.byref(parameters), ctypes.byref(returned))
         error = api.wasmtime_linker_define_func_unchecked(
-            self._linker, module, len(module), name, len(name), function_type, callback, 0, 0
+            self._linker,
+            module,
+            len(module),
+            name,
+            len(name),
+            function_type,
+            function,
+            environment,
+            0,
         )
         api.wasm_functype_delete(function_type)
         if error:

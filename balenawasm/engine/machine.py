@@ -18,6 +18,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from balenawasm.engine.accelerator import load as load_accelerator
 from balenawasm.engine.callbacks import Guest, running
 from balenawasm.engine.configuration import MEMORY_RESERVATION, new_engine
 from balenawasm.engine.interrupter import Interrupter, on_pass
@@ -42,6 +43,7 @@ from balenawasm.kernel.session import current
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from balenawasm.engine.accelerator import FastProcess
     from balenawasm.engine.code_cache import CodeCache
     from balenawasm.engine.compiler import Progress
     from balenawasm.engine.memory_budget import MemoryBudget
@@ -75,15 +77,22 @@ class Machine:
     """Runs programs. `tables` are the personalities' system calls by import module."""
 
     def __init__(
-        self, code_cache: CodeCache, tables: Tables, forms: FormTables | None = None
+        self,
+        code_cache: CodeCache,
+        tables: Tables,
+        forms: FormTables | None = None,
+        *,
+        accelerated: bool = True,
     ) -> None:
+        """`accelerated`: use the C accelerator where there is one."""
         self.log: Callable[[str], None] = _silent
         """Takes lines about guests that trapped or could not start, for the container's log; set it
         after a fork.
         """
         self._cache = code_cache
         self._engine = new_engine()
-        self._linker = Linker(self._engine, tables, forms or {})
+        self._accelerator = load_accelerator() if accelerated else None
+        self._linker = Linker(self._engine, tables, forms or {}, self._accelerator)
         self._interrupter = Interrupter(self._engine)
         self._programs: OrderedDict[str, Program] = OrderedDict()
         self._lock = threading.Lock()
@@ -144,15 +153,21 @@ class Machine:
         """
         current.process = process
         following: Content | None = content
+        accelerator = self._accelerator
+        fast = accelerator.enter(process) if accelerator is not None else None
         try:
             while following is not None:
                 current.outcome = current.replacement = None
-                following = self._run_program(process, following)
+                following = self._run_program(process, following, fast)
         finally:
             self._interrupter.forget(process)
+            if accelerator is not None:
+                accelerator.leave(process)
             del current.process
 
-    def _run_program(self, process: Process, content: Content) -> Content | None:
+    def _run_program(
+        self, process: Process, content: Content, fast: FastProcess | None
+    ) -> Content | None:
         """Run one program; answers the one that takes its place, or None at the process's end."""
         name = printable(process.argv[0].decode("utf-8", "replace"))
         try:
@@ -164,7 +179,7 @@ class Machine:
             return None
         store = api.wasmtime_store_new(self._engine, 0, 0)
         try:
-            outcome = self._execute(program, store, process)
+            outcome = self._execute(program, store, process, fast)
             if current.replacement is not None:
                 if process.killed_by is None:
                     return current.replacement
@@ -177,6 +192,8 @@ class Machine:
         finally:
             running.guest = None
             process.unbind_memory()
+            if fast is not None:
+                fast.unbind()
             if self._budget is not None:
                 self._budget.leave(process)
             api.wasmtime_store_delete(store)
@@ -209,7 +226,9 @@ class Machine:
                 on_pass.append(self._budget.renew)
             return self._budget
 
-    def _execute(self, program: Program, store: int, process: Process) -> Outcome:
+    def _execute(
+        self, program: Program, store: int, process: Process, fast: FastProcess | None
+    ) -> Outcome:
         context = api.wasmtime_store_context(store)
         limit = process.limits.memory_bytes
         if limit is None:
@@ -228,7 +247,7 @@ class Machine:
         running.guest = Guest(store, context, instance)
         memory = export_of(context, instance, b"memory", EXTERN_MEMORY)
         if memory is not None:
-            _bind(process, context, memory.of.memory)
+            _bind(process, fast, context, memory.of.memory)
             if self._budget is not None:
                 self._budget.bind(process, context, memory.of.memory)
         entry = export_of(context, instance, b"_start", EXTERN_FUNC) or export_of(
@@ -256,15 +275,16 @@ def _limit_store(store: int, memory: int) -> None:
     )
 
 
-def _bind(process: Process, context: int, memory: Memory) -> None:
+def _bind(process: Process, fast: FastProcess | None, context: int, memory: Memory) -> None:
     """Give the kernel the guest's memory. Its base never moves; its size is asked for when a check
     misses.
     """
     reference = ctypes.byref(memory)
     size_of = api.wasmtime_memory_data_size
-    process.memory.bind(
-        api.wasmtime_memory_data(context, reference), lambda: size_of(context, reference)
-    )
+    base = api.wasmtime_memory_data(context, reference)
+    process.memory.bind(base, lambda: size_of(context, reference))
+    if fast is not None:
+        fast.bind(base, context, memory)
 
 
 def _finish(process: Process, outcome: Outcome) -> None:

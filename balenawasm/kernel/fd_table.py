@@ -25,6 +25,7 @@ from balenawasm.wasi.flags import Filetype
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from balenawasm.kernel.fast_view import FastView
     from balenawasm.vfs.description import Description
     from balenawasm.vfs.path import Location
 
@@ -154,13 +155,15 @@ class FdEntry:
 class FdTable:
     """The open fds of one process. Each entry holds one reference to its description."""
 
-    __slots__ = ("_entries", "_free_from", "_limit", "_lock", "find", "on_close")
+    __slots__ = ("_entries", "_free_from", "_limit", "_lock", "fast", "find", "on_close")
 
     def __init__(self, limit: int) -> None:
         self._entries: dict[int, FdEntry] = {}
         self.find = self._entries.get
         """The entry of an fd, or None: `get` for the calls that are made a million times a second.
         """
+        self.fast: FastView | None = None
+        """What native code sees of it; it is told of every change."""
         self._limit = limit
         self.on_close: Callable[[Description], None] | None = None
         """Called when an fd stops standing for an open file, before that is released."""
@@ -214,6 +217,11 @@ class FdTable:
         description.release()
         raise GuestError(Errno.EMFILE)
 
+    def forget_fast(self, fd: int) -> None:
+        """What `fd` stands for, or its rights, have changed: native code shall ask again."""
+        if self.fast is not None:
+            self.fast.forget(fd)
+
     def check_room(self) -> None:
         """EMFILE when the next `add` would fail: ask before an open with side effects."""
         if len(self._entries) >= self._limit:
@@ -229,6 +237,7 @@ class FdTable:
         with self._lock:
             old = self._entries.get(fd)
             self._entries[fd] = entry
+            self.forget_fast(fd)
         if old is not None:
             self._let_go(old)
 
@@ -239,6 +248,7 @@ class FdTable:
             if entry is None:
                 raise GuestError(Errno.EBADF)
             self._free_from = min(self._free_from, fd)
+            self.forget_fast(fd)
         self._let_go(entry)
 
     def renumber(self, source: int, target: int) -> None:
@@ -251,6 +261,8 @@ class FdTable:
             old = self._entries[target]
             self._entries[target] = self._entries.pop(source)
             self._free_from = min(self._free_from, source)
+            self.forget_fast(source)
+            self.forget_fast(target)
         self._let_go(old)
 
     def copy_from(self, other: FdTable) -> None:
@@ -269,6 +281,8 @@ class FdTable:
         """Close every fd."""
         with self._lock:
             entries = list(self._entries.values())
+            for fd in self._entries if self.fast is not None else ():
+                self.forget_fast(fd)
             self._entries.clear()
             self._free_from = 0
         for entry in entries:

@@ -141,7 +141,7 @@ class Process:
         """Guards its state; see the module's docstring."""
         self._kernel = kernel
         self._ended = threading.Event()
-        self._waiting = Waiting(self.lock)
+        self.waiting = Waiting(self.lock)
 
     def __repr__(self) -> str:
         return f"<Process {self._pid} {self.argv[:1]!r}>"
@@ -192,13 +192,13 @@ class Process:
         """
         if self.attention:
             self.attend(interruptible=False)
-            ready = self._waiting.poll(fds, 0, self.attend) if fds else []
+            ready = self.waiting.poll(fds, 0, self.attend) if fds else []
             if ready or timeout_ns == 0:
                 return ready
             self.attend()
         if fds:
-            return self._waiting.poll(fds, timeout_ns, self.attend)
-        self._waiting.sleep_for(timeout_ns, self.attend)
+            return self.waiting.poll(fds, timeout_ns, self.attend)
+        self.waiting.sleep_for(timeout_ns, self.attend)
         return []
 
     def check_killed(self) -> None:
@@ -259,7 +259,7 @@ class Process:
                 left = None if deadline is None else deadline - time.monotonic_ns()
                 if left is not None and left <= 0:
                     raise GuestError(Errno.EAGAIN)
-                self._waiting.sleep(left)
+                self.waiting.sleep(left)
         finally:
             with self.lock:
                 self.signals.stop_awaiting()
@@ -294,7 +294,7 @@ class Process:
             self.reconsider()
         self._tell_of_change()
         while self._stop_signal and self._stops == stop:
-            self._waiting.sleep(None)
+            self.waiting.sleep(None)
         with self.lock:
             self._stopped = False
             self.reconsider()
@@ -324,7 +324,7 @@ class Process:
                 if self._stopped and signo == _SIGCONT:
                     self.change = Continued()
                     continued = True
-                self._waiting.wake()
+                self.waiting.wake()
             self.signals.post(signo)
         self.tell_if_due()
         if continued:
@@ -342,8 +342,7 @@ class Process:
         signals = self.signals
         self.due = must or bool(signals.deliverable)
         self.attention = must or signals.interrupting or signals.awaited
-        if self.attention:
-            self._waiting.wake()
+        self.waiting.expect(attention=self.attention)
 
     def tell_if_due(self) -> None:
         """After a change, without the lock: interrupt the code if something is due."""
@@ -397,6 +396,7 @@ class Process:
         """Let a child of vfork use this process's thread and memory; None: it does not any more."""
         with self.lock:
             self._vfork_child = child
+            self.waiting.lend(lent=child is not None)
             if child is not None:
                 child.vfork_parent = self
                 child.memory = self.memory
@@ -454,7 +454,7 @@ class Process:
             self._stopped = False
             self.signals.detach()
             self.attention = self.due = False
-            self._waiting.close()
+            self.waiting.close()
             if self._child_fd >= 0:
                 os.close(self._child_fd)
                 self._child_fd = -1

@@ -61,6 +61,15 @@ class BaseSocket(SocketDescription):
         """A socket's attributes; the inode number is its name below /net/sock."""
         return Stat(SOCKET_DEVICE, self.inode, self.filetype, 1, 0, 0, 0, 0, 0o666)
 
+    @property
+    def _state(self) -> State:
+        return self._state_now
+
+    @_state.setter
+    def _state(self, state: State) -> None:
+        self._state_now = state
+        self.forget_fast()
+
     # Life.
 
     def close(self) -> None:
@@ -156,6 +165,7 @@ class BaseSocket(SocketDescription):
             if name == "IPV6_V6ONLY" and not self._is(State.NEW):
                 raise GuestError(Errno.EINVAL)
             self._options.set(name, value, self._option_host())
+            self.forget_fast()
 
     def _option_host(self) -> socket.socket | None:
         """The host socket that options are also set on, if there is one already."""

@@ -19,6 +19,7 @@ import termios
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.socket_base import BaseSocket, State, after
+from balenawasm.vfs.description import FAST_LISTENER, FAST_SOCKET, FastForm
 from balenawasm.vfs.socket import MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, Received
 from balenawasm.wasi.errno import FROM_HOST, Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import NONBLOCK, SHUT_RD, SHUT_WR
@@ -65,6 +66,17 @@ class StreamSocket(BaseSocket):
         self.host_fd = host_socket.fileno()
         self._local, self._remote = local, remote
         self._state = State.CONNECTED
+
+    def fast_form(self) -> FastForm | None:
+        """See Description.fast_form: a connection without time limits, or a listener to poll."""
+        if self._is(State.LISTENING):
+            return FastForm(FAST_LISTENER, self.host_fd)
+        options = self._options
+        if options.receive_timeout_ns is not None or options.send_timeout_ns is not None:
+            return None
+        if self._host is None or not self._is(State.CONNECTED):
+            return None
+        return FastForm(FAST_SOCKET, self._host.fileno())
 
     # What the families do; the lock is held.
 

@@ -20,7 +20,14 @@ import select
 import stat as stat_mode
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.vfs.description import Buffers, Description
+from balenawasm.vfs.description import (
+    FAST_HOST_FILE,
+    FAST_POLITE_STREAM,
+    FAST_STREAM,
+    Buffers,
+    Description,
+    FastForm,
+)
 from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import APPEND, NONBLOCK, Filetype, Whence
@@ -108,6 +115,18 @@ class Stream(Description):
             host.st_ctime_ns,
             mode=0o600,
         )
+
+    def fast_form(self) -> FastForm | None:
+        """See Description.fast_form; a subclass that reads or writes otherwise has none."""
+        kind = type(self)
+        if (kind.read, kind.write, kind._await) != (Stream.read, Stream.write, Stream._await):
+            return None
+        form = FAST_STREAM
+        if self.seekable:
+            form = FAST_HOST_FILE
+        elif self._polite:
+            form = FAST_POLITE_STREAM
+        return FastForm(form, self.host_fd, self.readable, self.writable)
 
     # Data.
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from balenawasm.kernel.fast_view import FastView
+
 _POLL_MAX_MS: Final = (1 << 31) - 1
 _NS_PER_MS: Final = 1_000_000
 
@@ -25,26 +27,52 @@ _NS_PER_MS: Final = 1_000_000
 class Waiting:
     """One thread's waiting. `wake` and `close` are called under one lock that is the owner's."""
 
-    __slots__ = ("_lock", "_sleep", "_wake_fd")
+    __slots__ = ("_lock", "_sleep", "fast", "wake_fd")
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
-        self._wake_fd = -1
+        self.wake_fd = -1
+        """The eventfd, once a call has waited for fds."""
+        self.fast: FastView | None = None
+        """Native code that waits for the same eventfd."""
         self._sleep = threading.Lock()
         self._sleep.acquire()
 
     def wake(self) -> None:
         """Have the thread look. Under the lock."""
-        if self._wake_fd >= 0:
-            os.eventfd_write(self._wake_fd, 1)
+        if self.wake_fd >= 0:
+            os.eventfd_write(self.wake_fd, 1)
         if self._sleep.locked():
             self._sleep.release()
 
+    def expect(self, *, attention: bool) -> None:
+        """The owner's `attention` has been worked out: have the thread look if it is set. Under the
+        lock.
+        """
+        if self.fast is not None:
+            self.fast.attention = attention
+        if attention:
+            self.wake()
+
+    def lend(self, *, lent: bool) -> None:
+        """Another process uses the thread, or does not any more. Under the lock."""
+        if self.fast is not None:
+            self.fast.lent = lent
+
+    def show_to(self, fast: FastView | None, *, attention: bool) -> None:
+        """Native code takes part in the waiting from now on, or not. Under the lock."""
+        self.fast = fast
+        if fast is not None:
+            fast.wake_fd = self.wake_fd
+            fast.attention = attention
+
     def close(self) -> None:
         """Give back the eventfd. Under the lock; the thread does not wait any more."""
-        if self._wake_fd >= 0:
-            os.close(self._wake_fd)
-            self._wake_fd = -1
+        if self.wake_fd >= 0:
+            os.close(self.wake_fd)
+            self.wake_fd = -1
+            if self.fast is not None:
+                self.fast.wake_fd = -1
 
     def sleep(self, timeout_ns: int | None) -> bool:
         """Sleep until woken (True) or the time is over (False)."""
@@ -69,7 +97,7 @@ class Waiting:
         """Wait until one of (host fd, events) is ready or the time is over, rounded up to
         milliseconds; `look` is called when woken with nothing ready, and may raise.
         """
-        waker = self._wake_fd
+        waker = self.wake_fd
         if waker < 0:
             waker = self._open()
         poller = select.poll()
@@ -95,9 +123,11 @@ class Waiting:
     def _open(self) -> int:
         """Open the eventfd, readable: what came before it was open is not missed."""
         with self._lock:
-            if self._wake_fd < 0:
-                self._wake_fd = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            return self._wake_fd
+            if self.wake_fd < 0:
+                self.wake_fd = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                if self.fast is not None:
+                    self.fast.wake_fd = self.wake_fd
+            return self.wake_fd
 
 
 def _merged(fds: Sequence[tuple[int, int]]) -> dict[int, int]:

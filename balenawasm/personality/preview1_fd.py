@@ -163,6 +163,7 @@ def fd_fdstat_set_rights(process: Process, fd: int, base: int, inheriting: int) 
         raise GuestError(Errno.ENOTCAPABLE)
     entry.rights_base = base
     entry.rights_inheriting = inheriting
+    process.fds.forget_fast(fd)
     return 0
 
 
@@ -193,7 +194,7 @@ def _preopened_name(process: Process, fd: int) -> bytes:
 
 SYSCALLS: Final = (
     preview1(fd_close, "Preopened directories too."),
-    preview1(fd_fdstat_get),
+    preview1(fd_fdstat_get, fast=True),
     preview1(
         fd_fdstat_set_flags,
         "`append` and `nonblock`; changing the sync flags of an open file is EINVAL.",
@@ -203,12 +204,13 @@ SYSCALLS: Final = (
     preview1(fd_prestat_dir_name, "ENAMETOOLONG when the buffer is too short."),
     preview1(fd_prestat_get),
     preview1(fd_pwrite, "ESPIPE on streams. Needs the rights `fd_write` and `fd_seek`."),
-    preview1(fd_read, "At most 1024 buffers and 2 GiB in one call: EINVAL."),
+    preview1(fd_read, "At most 1024 buffers and 2 GiB in one call: EINVAL.", fast=True),
     preview1(fd_renumber, "Both fds must be open: EBADF."),
-    preview1(fd_seek, "ESPIPE on streams."),
-    preview1(fd_tell, "ESPIPE on streams."),
+    preview1(fd_seek, "ESPIPE on streams.", fast=True),
+    preview1(fd_tell, "ESPIPE on streams.", fast=True),
     preview1(
         fd_write,
         "At most 1024 buffers and 2 GiB in one call: EINVAL. A blocking stream takes everything.",
+        fast=True,
     ),
 )

@@ -149,5 +149,6 @@ SYSCALLS: Final = (
         "With fds, times round up to "
         "milliseconds. Realtime and monotonic clocks; a realtime deadline is turned into a "
         "duration at the start.",
+        fast=True,
     ),
 )

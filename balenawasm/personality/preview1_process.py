@@ -172,6 +172,7 @@ SYSCALLS: Final = (
         clock_time_get,
         "All four clocks; the two processor-time clocks count the guest's thread from its start. "
         "`precision` is not needed.",
+        fast=True,
     ),
     preview1(proc_exit, "A shell sees the low 8 bits."),
     preview1(

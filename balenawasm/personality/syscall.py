@@ -42,12 +42,16 @@ class Syscall(NamedTuple):
     restarts: bool = True
     """Whether an interruption by a signal with SA_RESTART starts the call anew, after the handler.
     """
+    fast: bool = False
+    """Whether the engine may let its C function of this name handle the plain case."""
 
 
-def preview1(handler: Handler, note: str = "", *, support: Support = "full") -> Syscall:
+def preview1(
+    handler: Handler, note: str = "", *, support: Support = "full", fast: bool = False
+) -> Syscall:
     """The WASI preview 1 call that a handler is named after."""
     name = handler.__name__
-    return Syscall(name, SIGNATURES[name], handler, support, note)
+    return Syscall(name, SIGNATURES[name], handler, support, note, fast=fast)
 
 
 def table_of(*families: Iterable[Syscall]) -> Mapping[str, Syscall]:

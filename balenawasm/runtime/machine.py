@@ -67,5 +67,9 @@ FORMS: Final[FormTables] = _Forms()
 
 
 def new_machine(home: Home) -> Machine:
-    """Return a machine with every personality, over the state directory's native code."""
-    return Machine(CodeCache(home.native_code), TABLES, FORMS)
+    """Return a machine with every personality, over the state directory's native code.
+
+    A file `without-accelerator` in the state directory keeps the C accelerator out, for tests.
+    """
+    accelerated = not (home.root / "without-accelerator").exists()
+    return Machine(CodeCache(home.native_code), TABLES, FORMS, accelerated=accelerated)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
+from balenawasm.record import NamedTuple
 from balenawasm.vfs.listings import listings
 from balenawasm.vfs.node import Caller, DirEntry, Node, Stat
 from balenawasm.wasi.errno import Errno, GuestError
@@ -21,10 +23,46 @@ Buffers = Sequence[memoryview]
 _count_lock = threading.Lock()
 
 
+class FastFile(Protocol):
+    """What native code sees of an open file (engine.accelerator)."""
+
+    kind: int
+    flags: int
+    offset: int
+
+
+class FastForm(NamedTuple):
+    """How native code may use an open file: one of the FAST_ kinds, over a host fd or a mapping."""
+
+    kind: int
+    fd: int = -1
+    readable: bool = True
+    writable: bool = True
+    data: memoryview | None = None
+    offset: int = 0
+
+
+# Numbers that engine/accelerator.c knows.
+FAST_STREAM: Final = 2
+"""Never blocks; a write writes everything."""
+FAST_POLITE_STREAM: Final = 3
+"""Blocks, so poll is asked first."""
+FAST_SOCKET: Final = 4
+FAST_LISTENER: Final = 5
+"""Only for poll."""
+FAST_MAPPED: Final = 6
+"""`data`; from then on native code has the offset."""
+FAST_HOST_FILE: Final = 7
+"""A regular file, whose offset the host has."""
+
+
 class Description:
     """One open file. `flags` are WASI fdflags; `host_fd` is what poll waits on, or -1: always
     ready.
     """
+
+    fast: FastFile | None = None
+    """The record that native code has of it, if it ever asked."""
 
     filetype: Filetype = Filetype.UNKNOWN
     host_fd: int = -1
@@ -43,10 +81,33 @@ class Description:
 
     def __init__(self, node: Node | None = None, flags: int = 0) -> None:
         self.node = node
-        self.flags = flags
+        self._flags = flags
         self._references = 0
         self._closed = False
         self._listing: list[DirEntry] | None = None
+
+    @property
+    def flags(self) -> int:
+        """WASI fdflags."""
+        return self._flags
+
+    @flags.setter
+    def flags(self, flags: int) -> None:
+        self._flags = flags
+        if self.fast is not None:
+            self.fast.flags = flags
+
+    def fast_form(self) -> FastForm | None:
+        """How native code may read and write it without asking, as things stand; None: not at all.
+
+        A class that answers something calls `forget_fast` when that changes.
+        """
+        return None
+
+    def forget_fast(self) -> None:
+        """Have native code ask again."""
+        if self.fast is not None:
+            self.fast.kind = 0
 
     def retain(self) -> None:
         """Count one more fd: EBADF when the last one has closed it meanwhile."""
@@ -54,6 +115,8 @@ class Description:
             if self._closed:
                 raise GuestError(Errno.EBADF)
             self._references += 1
+            if self.fast is not None:
+                self.forget_fast()
 
     def release(self) -> None:
         """Count one fd less; the last one closes."""

@@ -91,8 +91,9 @@ class Container:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    return Machine(CodeCache(tmp_path_factory.mktemp("native")), {MODULE: TABLE})
+def machine(tmp_path_factory: pytest.TempPathFactory, accelerated: bool) -> Machine:
+    cache = CodeCache(tmp_path_factory.mktemp("native"))
+    return Machine(cache, {MODULE: TABLE}, accelerated=accelerated)
 
 
 @pytest.fixture

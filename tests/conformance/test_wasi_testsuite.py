@@ -120,8 +120,9 @@ def test_an_operation_of_another_preview_is_refused(folder: Path) -> None:
 
 @pytest.mark.skipif("WASI_TESTSUITE" not in os.environ, reason="WASI_TESTSUITE names no folder")
 @pytest.mark.timeout(600)
-def test_the_public_suite() -> None:
-    done = run(Path(os.environ["WASI_TESTSUITE"]), "--json")
+@pytest.mark.parametrize("options", [(), ("--without-accelerator",)], ids=["c", "python"])
+def test_the_public_suite(options: tuple[str, ...]) -> None:
+    done = run(Path(os.environ["WASI_TESTSUITE"]), "--json", *options)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["passed"] == document["total"] == 72 * len(PLACEMENTS)

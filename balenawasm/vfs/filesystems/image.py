@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from balenawasm.disk.ext4.errors import CorruptImageError
+from balenawasm.vfs.description import FAST_MAPPED, FastForm
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.seekable import SeekableDescription, clear
@@ -222,6 +223,31 @@ class WholeDescription(SeekableDescription):
         super().__init__(node, flags)
         self._data = data
         self._size = len(data)
+
+    @property
+    def _offset(self) -> int:
+        """The offset; native code has it while it reads the file."""
+        fast = self.fast
+        return self._own_offset if fast is None or fast.kind != FAST_MAPPED else fast.offset
+
+    @_offset.setter
+    def _offset(self, offset: int) -> None:
+        self._own_offset = offset
+        if self.fast is not None:
+            self.fast.offset = offset
+
+    def fast_form(self) -> FastForm | None:
+        """See Description.fast_form: only while one fd stands for it, for the offset takes no lock
+        there.
+        """
+        if self._references != 1 or not self.readable:
+            return None
+        return FastForm(FAST_MAPPED, writable=False, data=self._data, offset=self._offset)
+
+    def forget_fast(self) -> None:
+        """See Description.forget_fast."""
+        self._own_offset = self._offset
+        super().forget_fast()
 
     def read(self, caller: Caller, buffers: Buffers) -> int:
         """See Description.read. Hot: the common case is one buffer that the file fills."""

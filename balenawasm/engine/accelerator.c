@@ -1,0 +1,579 @@
+/* The hottest calls of WASI preview 1 in C, without the interpreter and its lock.
+ *
+ * Each function here has the engine's type of an unchecked host function. It handles the plain case completely:
+ * a known fd, valid pointers, data that is there (or can be waited for with a wake-up in the poll set). Whatever
+ * else there is, above all every error that needs a decision, it leaves to the Python handler (`environment` is
+ * that handler's callback), which is also the reference for what the plain case must do. Nothing has been done
+ * when a call is handed over: no byte taken, no byte given.
+ *
+ * No Python object is touched. What is known about the process, its fds and their files stands in three records
+ * that Python writes (engine/accelerator.py); C writes `size`, `misses` and `offset` only.
+ *
+ * - struct process: one for each guest, found through a thread-local pointer. Only its own thread changes its
+ *   slots; other threads store `attention`, and then write to the eventfd `wake_fd`.
+ * - struct slot: what an fd number stands for. A cache: empty after every change, filled by `learn` when the fd
+ *   has been used some times.
+ * - struct file: an open file. It lives as long as an fd refers to it, so as long as a call of this thread.
+ *   Another process's thread may store `flags`, or renew it: `kind` is UNKNOWN meanwhile.
+ *
+ * Guests are hostile: every pointer is checked against the memory's size in 64-bit arithmetic, and what a guest
+ * could change (nobody else runs in its memory, but signals store words) is read once.
+ *
+ * Spec: WASI phases/snapshot/docs.md; wasmtime/linker.h, `wasmtime_linker_define_func_unchecked`.
+ * Little-endian hosts, as the engine's value slots are.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ABI 1 /* changes with the records below and with the list of functions */
+#define EXPORT __attribute__((visibility("default")))
+
+enum kind { UNKNOWN, SLOW, STREAM, POLITE_STREAM, SOCKET, LISTENER, MAPPED, HOST_FILE };
+
+enum {
+    LEARN_AFTER = 3,      /* uses of an fd before it is worth a look */
+    BUFFERS_MAX = 1024,   /* IOV_MAX of kernel/guest_memory.py */
+    SUBSCRIPTIONS_MAX = 512,
+    TRANSFER_MAX = 0x7fffffff,
+    PROMISED = 4096,      /* PIPE_BUF: what a pipe takes once poll says it is writable */
+};
+
+enum { SUCCESS = 0, EAGAIN_ = 6, EIO_ = 29 }; /* WASI's numbers */
+enum { FD_READ = 1 << 1, FD_SEEK = 1 << 2, FD_TELL = 1 << 5, FD_WRITE = 1 << 6 };
+enum { POLL_FD_READWRITE = 1 << 27, SOCK_ACCEPT = 1 << 29 };
+enum { NONBLOCK = 1 << 2, RECV_PEEK = 1 };
+enum { CLOCK_EVENT, READ_EVENT, WRITE_EVENT };
+#define TO_PYTHON (-1)
+
+struct file {
+    int32_t kind;
+    int32_t fd; /* the host's; -1 for MAPPED */
+    uint32_t flags; /* fdflags */
+    uint8_t filetype;
+    uint8_t readable;
+    uint8_t writable;
+    uint8_t spare;
+    const uint8_t *data; /* MAPPED: the file */
+    uint64_t size;
+    uint64_t offset;
+};
+
+struct slot {
+    struct file *file;
+    uint64_t rights;
+    uint64_t inheriting;
+    uint32_t misses;
+    uint32_t spare;
+};
+
+struct process {
+    uint32_t attention; /* Python has something to do first */
+    uint32_t lent;      /* a child of vfork uses this thread: other fds are meant */
+    int32_t wake_fd;    /* -1 until a call has waited */
+    uint32_t slot_count;
+    struct slot *slots;
+    uint8_t *base;
+    uint64_t size; /* of the memory, when it was last asked for */
+    size_t (*size_of)(void *context, void *memory);
+    void *context;
+    void *memory;
+};
+
+_Static_assert(sizeof(struct file) == 40 && sizeof(struct slot) == 32 && sizeof(struct process) == 64,
+               "the records of engine/accelerator.py");
+
+union value {
+    uint32_t i32;
+    uint64_t i64;
+    uint8_t raw[16];
+};
+
+typedef size_t host_function(void *environment, void *caller, union value *values, size_t count);
+
+static __thread struct process *current;
+static void (*learn)(uint32_t fd);
+static uint16_t from_host[256];
+
+EXPORT uint32_t accelerator_abi(void)
+{
+    return ABI;
+}
+
+/* `learner` fills the slot of an fd; `errnos` are WASI's numbers for the host's 0 to 255, 0 for those without. */
+EXPORT void accelerator_set_up(void (*learner)(uint32_t), const uint16_t *errnos)
+{
+    learn = learner;
+    memcpy(from_host, errnos, sizeof from_host);
+}
+
+/* The process that the calling thread runs from now on, or none. */
+EXPORT void accelerator_enter(struct process *process)
+{
+    current = process;
+}
+
+/* Memory. */
+
+static uint8_t *at(struct process *p, uint64_t pointer, uint64_t length)
+{
+    uint64_t end = pointer + length; /* both below 2^35 */
+    if (end > p->size) {
+        if (!p->size_of)
+            return NULL;
+        p->size = p->size_of(p->context, p->memory);
+        if (end > p->size)
+            return NULL;
+    }
+    return p->base + pointer;
+}
+
+static uint32_t u32_at(const uint8_t *place)
+{
+    uint32_t value;
+    memcpy(&value, place, sizeof value);
+    return value;
+}
+
+static uint64_t u64_at(const uint8_t *place)
+{
+    uint64_t value;
+    memcpy(&value, place, sizeof value);
+    return value;
+}
+
+/* The buffers of an iovec array; their number, or 0 when Python has to look: none, too many, too large, outside. */
+static int vectors(struct process *p, uint32_t pointer, uint32_t count, struct iovec *out)
+{
+    uint64_t total = 0;
+    if (count == 0 || count > BUFFERS_MAX)
+        return 0;
+    const uint8_t *entries = at(p, pointer, (uint64_t)count * 8);
+    if (!entries)
+        return 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t length = u32_at(entries + 8 * i + 4);
+        uint8_t *buffer = at(p, u32_at(entries + 8 * i), length);
+        total += length;
+        if (!buffer || total > TRANSFER_MAX)
+            return 0;
+        out[i] = (struct iovec){buffer, length};
+    }
+    return total ? (int)count : 0;
+}
+
+/* Files. */
+
+static int calm(struct process *p)
+{
+    return p && !__atomic_load_n(&p->attention, __ATOMIC_ACQUIRE) && !p->lent;
+}
+
+static int32_t kind_of(struct process *p, uint32_t fd)
+{
+    if (fd >= p->slot_count || !p->slots[fd].file)
+        return UNKNOWN;
+    return __atomic_load_n(&p->slots[fd].file->kind, __ATOMIC_ACQUIRE);
+}
+
+static struct slot *slot_of(struct process *p, uint32_t fd)
+{
+    int32_t kind = kind_of(p, fd);
+    if (kind == UNKNOWN) {
+        if (fd < p->slot_count && ++p->slots[fd].misses < LEARN_AFTER)
+            return NULL;
+        learn(fd); /* may move the slots */
+        kind = kind_of(p, fd);
+    }
+    return kind == UNKNOWN || kind == SLOW ? NULL : &p->slots[fd];
+}
+
+static struct slot *slot_with(struct process *p, uint32_t fd, uint64_t rights)
+{
+    struct slot *slot = slot_of(p, fd);
+    return slot && (slot->rights & rights) == rights ? slot : NULL;
+}
+
+static int nonblocking(const struct file *file)
+{
+    return (__atomic_load_n(&file->flags, __ATOMIC_RELAXED) & NONBLOCK) != 0;
+}
+
+static int host_error(int number)
+{
+    int known = number > 0 && number < 256 ? from_host[number] : 0;
+    return known ? known : EIO_;
+}
+
+/* Wait until the host's fd is ready; 0 when somebody wants this thread to look at something else first. */
+static int ready(struct process *p, int fd, short events)
+{
+    struct pollfd set[2] = {{fd, events, 0}, {p->wake_fd, POLLIN, 0}};
+    if (p->wake_fd < 0)
+        return 0;
+    while (ppoll(set, 2, NULL, NULL) < 0)
+        if (errno != EINTR)
+            return 0;
+    return set[0].revents && !set[1].revents; /* ready without end must not hide a kill */
+}
+
+static int ready_now(int fd, short events)
+{
+    struct pollfd set = {fd, events, 0};
+    return poll(&set, 1, 0) > 0;
+}
+
+/* An errno of WASI and the number of bytes, or TO_PYTHON, with nothing taken. */
+static int take(struct process *p, struct file *file, struct iovec *vector, int count, int flags, uint32_t *size)
+{
+    ssize_t got;
+    int fd = file->fd;
+    if (file->kind == MAPPED) {
+        uint64_t offset = file->offset, done = 0;
+        for (int i = 0; i < count && offset < file->size; i++) {
+            size_t length = vector[i].iov_len;
+            if (length > file->size - offset)
+                length = file->size - offset;
+            memcpy(vector[i].iov_base, file->data + offset, length);
+            offset += length;
+            done += length;
+        }
+        file->offset = offset;
+        *size = (uint32_t)done;
+        return SUCCESS;
+    }
+    if (file->kind == POLITE_STREAM && !ready_now(fd, POLLIN)) {
+        if (nonblocking(file))
+            return EAGAIN_;
+        if (!ready(p, fd, POLLIN))
+            return TO_PYTHON;
+    }
+    for (;;) {
+        if (file->kind != SOCKET)
+            got = readv(fd, vector, count);
+        else if (count == 1)
+            got = recv(fd, vector->iov_base, vector->iov_len, flags | MSG_DONTWAIT);
+        else
+            got = recvmsg(fd, &(struct msghdr){.msg_iov = vector, .msg_iovlen = (size_t)count}, flags | MSG_DONTWAIT);
+        if (got >= 0) {
+            *size = (uint32_t)got;
+            return SUCCESS;
+        }
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN)
+            return host_error(errno);
+        if (nonblocking(file))
+            return EAGAIN_;
+        if (!ready(p, fd, POLLIN))
+            return TO_PYTHON;
+    }
+}
+
+/* Leave out the first `done` bytes of the buffers. */
+static void skip(struct iovec **vector, int *count, size_t done)
+{
+    while (*count && done >= (*vector)->iov_len) {
+        done -= (*vector)->iov_len;
+        ++*vector;
+        --*count;
+    }
+    if (*count) {
+        (*vector)->iov_base = (uint8_t *)(*vector)->iov_base + done;
+        (*vector)->iov_len -= done;
+    }
+}
+
+static ssize_t give_once(struct file *file, struct iovec *vector, int count)
+{
+    if (file->kind == POLITE_STREAM) { /* the fd may block: no more than poll has promised */
+        size_t length = vector->iov_len < PROMISED ? vector->iov_len : PROMISED;
+        return write(file->fd, vector->iov_base, length);
+    }
+    if (file->kind != SOCKET)
+        return writev(file->fd, vector, count);
+    if (count == 1)
+        return send(file->fd, vector->iov_base, vector->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sendmsg(file->fd, &(struct msghdr){.msg_iov = vector, .msg_iovlen = (size_t)count},
+                   MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Everything, unless NONBLOCK is set; part of it when something happens half-way. As `take`. */
+static int give(struct process *p, struct file *file, struct iovec *vector, int count, uint32_t *size)
+{
+    uint32_t total = 0;
+    int polite = file->kind == POLITE_STREAM;
+    skip(&vector, &count, 0);
+    while (count) {
+        int error = EAGAIN;
+        if (!polite || ready_now(file->fd, POLLOUT)) {
+            ssize_t put = give_once(file, vector, count);
+            error = errno;
+            if (put >= 0) {
+                total += (uint32_t)put;
+                if ((nonblocking(file) && !polite) || file->kind == HOST_FILE)
+                    break;
+                skip(&vector, &count, (size_t)put);
+                continue;
+            }
+        }
+        if (error == EINTR)
+            continue;
+        if (error == EAGAIN && !nonblocking(file) && ready(p, file->fd, POLLOUT))
+            continue;
+        if (total)
+            break;
+        if (error == EAGAIN && nonblocking(file))
+            return EAGAIN_;
+        /* EPIPE comes again, and for some with a signal. */
+        return error == EAGAIN || error == EPIPE ? TO_PYTHON : host_error(error);
+    }
+    *size = total;
+    return SUCCESS;
+}
+
+/* System calls. `PYTHON` hands over; `DONE` answers. */
+
+#define PYTHON ((host_function *)environment)(NULL, caller, v, n)
+#define DONE(errno_) (v[0].i32 = (uint32_t)(errno_), (size_t)0)
+#define CALL(name) EXPORT size_t name(void *environment, void *caller, union value *v, size_t n)
+
+CALL(accelerated_clock_time_get)
+{
+    struct process *p = current;
+    struct timespec time;
+    uint8_t *result;
+    if (v[0].i32 > 1 || !calm(p) || !(result = at(p, v[2].i32, 8)))
+        return PYTHON;
+    clock_gettime(v[0].i32 ? CLOCK_MONOTONIC : CLOCK_REALTIME, &time);
+    uint64_t value = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    memcpy(result, &value, sizeof value);
+    return DONE(SUCCESS);
+}
+
+static int reading(struct process *p, uint32_t fd, uint32_t pointer, uint32_t count, int flags, int socket_only,
+                   uint8_t *result)
+{
+    struct iovec vector[BUFFERS_MAX];
+    struct slot *slot = slot_with(p, fd, FD_READ);
+    uint32_t size;
+    if (!slot || !slot->file->readable || slot->file->kind == LISTENER)
+        return TO_PYTHON;
+    if (socket_only && slot->file->kind != SOCKET)
+        return TO_PYTHON;
+    int buffers = vectors(p, pointer, count, vector);
+    int errno_ = buffers ? take(p, slot->file, vector, buffers, flags, &size) : TO_PYTHON;
+    if (errno_ == SUCCESS)
+        memcpy(result, &size, sizeof size);
+    return errno_;
+}
+
+static int writing(struct process *p, uint32_t fd, uint32_t pointer, uint32_t count, int socket_only,
+                   uint8_t *result)
+{
+    struct iovec vector[BUFFERS_MAX];
+    struct slot *slot = slot_with(p, fd, FD_WRITE);
+    uint32_t size;
+    if (!slot || !slot->file->writable || slot->file->kind == LISTENER || slot->file->kind == MAPPED)
+        return TO_PYTHON;
+    if (socket_only && slot->file->kind != SOCKET)
+        return TO_PYTHON;
+    int buffers = vectors(p, pointer, count, vector);
+    int errno_ = buffers ? give(p, slot->file, vector, buffers, &size) : TO_PYTHON;
+    if (errno_ == SUCCESS)
+        memcpy(result, &size, sizeof size);
+    return errno_;
+}
+
+CALL(accelerated_fd_read)
+{
+    struct process *p = current;
+    uint8_t *result;
+    if (!calm(p) || !(result = at(p, v[3].i32, 4)))
+        return PYTHON;
+    int errno_ = reading(p, v[0].i32, v[1].i32, v[2].i32, 0, 0, result);
+    return errno_ == TO_PYTHON ? PYTHON : DONE(errno_);
+}
+
+CALL(accelerated_fd_write)
+{
+    struct process *p = current;
+    uint8_t *result;
+    if (!calm(p) || !(result = at(p, v[3].i32, 4)))
+        return PYTHON;
+    int errno_ = writing(p, v[0].i32, v[1].i32, v[2].i32, 0, result);
+    return errno_ == TO_PYTHON ? PYTHON : DONE(errno_);
+}
+
+CALL(accelerated_sock_recv)
+{
+    struct process *p = current;
+    uint8_t *result, *flags;
+    if (!calm(p) || v[3].i32 & ~(uint32_t)RECV_PEEK || !(result = at(p, v[4].i32, 4)) || !(flags = at(p, v[5].i32, 2)))
+        return PYTHON;
+    int errno_ = reading(p, v[0].i32, v[1].i32, v[2].i32, v[3].i32 ? MSG_PEEK : 0, 1, result);
+    if (errno_ == TO_PYTHON)
+        return PYTHON;
+    if (errno_ == SUCCESS)
+        memset(flags, 0, 2);
+    return DONE(errno_);
+}
+
+CALL(accelerated_sock_send)
+{
+    struct process *p = current;
+    uint8_t *result;
+    if (!calm(p) || v[3].i32 || !(result = at(p, v[4].i32, 4)))
+        return PYTHON;
+    int errno_ = writing(p, v[0].i32, v[1].i32, v[2].i32, 1, result);
+    return errno_ == TO_PYTHON ? PYTHON : DONE(errno_);
+}
+
+CALL(accelerated_fd_fdstat_get)
+{
+    struct process *p = current;
+    struct slot *slot;
+    uint8_t *result;
+    if (!calm(p) || !(slot = slot_of(p, v[0].i32)) || !(result = at(p, v[1].i32, 24)))
+        return PYTHON;
+    uint16_t flags = (uint16_t)__atomic_load_n(&slot->file->flags, __ATOMIC_RELAXED);
+    memset(result, 0, 24);
+    result[0] = slot->file->filetype;
+    memcpy(result + 2, &flags, 2);
+    memcpy(result + 8, &slot->rights, 8);
+    memcpy(result + 16, &slot->inheriting, 8);
+    return DONE(SUCCESS);
+}
+
+/* Moves or asks for an offset; -1 when Python has to look. */
+static int64_t seek(struct file *file, int64_t offset, uint32_t whence)
+{
+    static const int of_host[] = {SEEK_SET, SEEK_CUR, SEEK_END};
+    if (file->kind == HOST_FILE)
+        return lseek(file->fd, offset, of_host[whence]);
+    if (file->kind != MAPPED)
+        return -1;
+    uint64_t from = whence == 0 ? 0 : whence == 1 ? file->offset : file->size;
+    if (__builtin_add_overflow((int64_t)from, offset, &offset) || offset < 0)
+        return -1;
+    file->offset = (uint64_t)offset;
+    return offset;
+}
+
+CALL(accelerated_fd_seek)
+{
+    struct process *p = current;
+    struct slot *slot;
+    uint8_t *result;
+    if (!calm(p) || v[2].i32 > 2 || !(slot = slot_with(p, v[0].i32, FD_SEEK)) || !(result = at(p, v[3].i32, 8)))
+        return PYTHON;
+    int64_t offset = seek(slot->file, (int64_t)v[1].i64, v[2].i32);
+    if (offset < 0)
+        return PYTHON;
+    memcpy(result, &offset, 8);
+    return DONE(SUCCESS);
+}
+
+CALL(accelerated_fd_tell)
+{
+    struct process *p = current;
+    struct slot *slot;
+    uint8_t *result;
+    if (!calm(p) || !(slot = slot_with(p, v[0].i32, FD_SEEK)) || !(result = at(p, v[1].i32, 8)))
+        return PYTHON;
+    int64_t offset = seek(slot->file, 0, 1);
+    if (offset < 0)
+        return PYTHON;
+    memcpy(result, &offset, 8);
+    return DONE(SUCCESS);
+}
+
+/* poll_oneoff: streams, sockets and listeners, and clocks that count from now. */
+
+struct subscription {
+    uint64_t userdata;
+    uint64_t timeout; /* CLOCK_EVENT: nanoseconds */
+    uint32_t type;
+};
+
+static void event(uint8_t *out, const struct subscription *s, uint16_t hangup)
+{
+    uint64_t bytes = s->type != CLOCK_EVENT; /* 1 means "some" */
+    memset(out, 0, 32);
+    memcpy(out, &s->userdata, 8);
+    out[10] = (uint8_t)s->type;
+    memcpy(out + 16, &bytes, 8);
+    memcpy(out + 24, &hangup, 2);
+}
+
+/* Understand one subscription; 0 when Python has to look at all of them. */
+static int subscribe(struct process *p, const uint8_t *record, struct subscription *s, struct pollfd *poll_entry)
+{
+    s->userdata = u64_at(record);
+    s->type = record[8];
+    *poll_entry = (struct pollfd){.fd = -1};
+    if (s->type == CLOCK_EVENT) {
+        s->timeout = u64_at(record + 24);
+        return u32_at(record + 16) <= 1 && record[40] == 0 && record[41] == 0;
+    }
+    if (s->type != READ_EVENT && s->type != WRITE_EVENT)
+        return 0;
+    struct slot *slot = slot_of(p, u32_at(record + 16));
+    if (!slot || slot->file->kind > LISTENER)
+        return 0;
+    if (!(slot->rights & POLL_FD_READWRITE) && !(s->type == READ_EVENT && slot->rights & SOCK_ACCEPT))
+        return 0;
+    *poll_entry = (struct pollfd){slot->file->fd, s->type == READ_EVENT ? POLLIN : POLLOUT, 0};
+    return 1;
+}
+
+static int poll_host(struct pollfd *set, nfds_t count, uint64_t timeout)
+{
+    struct timespec time = {(time_t)(timeout / 1000000000u), (long)(timeout % 1000000000u)};
+    return ppoll(set, count, timeout == UINT64_MAX ? NULL : &time, NULL);
+}
+
+CALL(accelerated_poll_oneoff)
+{
+    struct process *p = current;
+    struct subscription subscriptions[SUBSCRIPTIONS_MAX];
+    struct pollfd set[SUBSCRIPTIONS_MAX + 1];
+    uint32_t count = v[2].i32, fds = 0, happened = 0;
+    uint64_t timeout = UINT64_MAX;
+    uint8_t *in, *out, *result;
+    if (!calm(p) || count == 0 || count > SUBSCRIPTIONS_MAX || !(in = at(p, v[0].i32, (uint64_t)count * 48))
+        || !(out = at(p, v[1].i32, (uint64_t)count * 32)) || !(result = at(p, v[3].i32, 4)))
+        return PYTHON;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!subscribe(p, in + 48 * i, &subscriptions[i], &set[i]))
+            return PYTHON;
+        if (subscriptions[i].type != CLOCK_EVENT)
+            fds++;
+        else if (subscriptions[i].timeout < timeout)
+            timeout = subscriptions[i].timeout;
+    }
+    /* Sleeping, and waiting without a way to be woken, are Python's; for ever is -1, so no clock may say that. */
+    if (!fds || (timeout && p->wake_fd < 0) || (timeout == UINT64_MAX && fds < count))
+        return PYTHON;
+    set[count] = (struct pollfd){timeout ? p->wake_fd : -1, POLLIN, 0};
+    int number = poll_host(set, count + 1, timeout);
+    if (number < 0 || (number == 1 && set[count].revents))
+        return PYTHON;
+    for (uint32_t i = 0; i < count; i++)
+        if (set[i].revents)
+            event(out + 32 * happened++, &subscriptions[i], (set[i].revents & POLLHUP) != 0);
+    if (happened)
+        timeout = 0; /* what is over at once is told beside what is ready */
+    for (uint32_t i = 0; i < count; i++)
+        if (subscriptions[i].type == CLOCK_EVENT && subscriptions[i].timeout == timeout)
+            event(out + 32 * happened++, &subscriptions[i], 0);
+    memcpy(result, &happened, 4);
+    return DONE(SUCCESS);
+}
