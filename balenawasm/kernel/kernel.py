@@ -100,6 +100,7 @@ class Kernel:
         new_session: bool = False,
         reset_signals: int = 0,
         mask: int | None = None,
+        prepare: Callable[[Process], None] | None = None,
     ) -> Process:
         """Start a program; its thread runs when this returns.
 
@@ -108,7 +109,8 @@ class Kernel:
         place of what `argv[0]` names (`run FILE.wasm`: no file of the guest's), or the one at
         `path`, which is not looked for in PATH. `pgid`: None for the parent's group, 0 for one of
         its own, else one to join. It inherits ignored signals and the blocked ones, but those of
-        `reset_signals` are at their default, and `mask` replaces the blocked ones. GuestError:
+        `reset_signals` are at their default, and `mask` replaces the blocked ones. `prepare` is
+        called with the process before its code runs. GuestError:
         EINVAL, E2BIG, EAGAIN (too many processes, or the parent or the kernel is ending), EPERM (no
         such group in the session), and what finding the program, the directory or the preopens
         gives; then nothing was started.
@@ -133,6 +135,8 @@ class Kernel:
             self._fill_fds(process, fds)
             process.preopens = tuple(preopens) or (parent.preopens if parent is not None else ())
             self._open_preopens(process, preopens)
+            if prepare is not None:
+                prepare(process)
             self.processes.add(process)
         except BaseException:
             self.processes.release(pid)

@@ -216,18 +216,25 @@ class Container:
         fds: Mapping[int, Description],
         program: Program | None,
     ) -> Process:
+        def prepare(process: Process) -> None:
+            if 0 in fds and fds[0].terminal:
+                from balenawasm.kernel.terminal import take_control  # noqa: PLC0415 - only for -t
+
+                take_control(fds[0], process, self._kernel.processes)
+
         try:
             preopens = existing_directories(self._kernel.namespace, NOBODY, self.bundle.preopens)
-            process = self._kernel.spawn(
-                argv, environ, cwd, fds, preopens=(b"/", *preopens), program=program
+            return self._kernel.spawn(
+                argv,
+                environ,
+                cwd,
+                fds,
+                preopens=(b"/", *preopens),
+                program=program,
+                prepare=prepare,
             )
         except GuestError as error:
             raise _cannot_start(argv[0] if argv else b"", error) from error
-        if 0 in fds and fds[0].terminal:
-            from balenawasm.kernel.terminal import take_control  # noqa: PLC0415 - only for -t
-
-            take_control(fds[0], process, self._kernel.processes)
-        return process
 
 
 def merged_environment(entries: Sequence[bytes]) -> tuple[bytes, ...]:
