@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
 
 @pytest.fixture
 def spawn(c_toolchain: CToolchain, bare_cli: Cli, tmp_path: Path) -> Callable[..., str]:
-    """Run the spawner with a small tool beside it; what it prints."""
+    """Run the spawner with a small tool beside it; what it prints, or says of an error."""
     root = tmp_path / "root"
     (root / "bin").mkdir(parents=True)
     source = tmp_path / "tool.c"
@@ -40,7 +40,7 @@ def spawn(c_toolchain: CToolchain, bare_cli: Cli, tmp_path: Path) -> Callable[..
         words = ("run", "-v", f"{root}:/", *options, str(root / "spawn.wasm"), *arguments)
         done = bare_cli(*words, status=None)
         assert done.returncode == status, done
-        return done.stdout + done.stderr
+        return done.stderr if status == 2 else done.stdout
 
     return run
 
