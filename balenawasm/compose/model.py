@@ -173,6 +173,7 @@ class Service:
     volumes: tuple[VolumeMount, ...] = ()
     depends_on: tuple[DependsOn, ...] = ()
     working_dir: str | None = None
+    tty: bool = False
     restart: Restart = Restart()
     hostname: str | None = None
     network_mode: str = BRIDGE

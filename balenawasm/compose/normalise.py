@@ -62,6 +62,7 @@ _SERVICE_KEYS = frozenset(
         "stop_grace_period",
         "stop_signal",
         "tmpfs",
+        "tty",
         "volumes",
         "working_dir",
     ]
@@ -141,6 +142,7 @@ class ServiceReader:
             volumes=self._mounts.read(present(fields, "volumes"), present(fields, "tmpfs")),
             depends_on=depends_on,
             working_dir=_working_dir(fields),
+            tty=_flag(fields, "tty"),
             restart=_restart(fields),
             hostname=_hostname(fields),
             network_mode=network_mode,
@@ -265,6 +267,11 @@ def _words(fields: Mapping[str, Item], key: str) -> tuple[str, ...] | None:
 
 def _texts(item: Item) -> tuple[str, ...]:
     return tuple(element.text() for element in item.sequence())
+
+
+def _flag(fields: Mapping[str, Item], name: str) -> bool:
+    item = present(fields, name)
+    return item is not None and item.boolean()
 
 
 def _working_dir(fields: Mapping[str, Item]) -> str | None:

@@ -60,7 +60,6 @@ NOT_YET_SERVICE = frozenset(
         "shm_size",
         "stdin_open",
         "sysctls",
-        "tty",
         "userns_mode",
     ]
 )

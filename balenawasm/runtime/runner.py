@@ -57,6 +57,11 @@ def service_streams(bundle: Bundle, log: Path, pipes: Sequence[int] = ()) -> Str
         1: Stream(pipes[-1], readable=False) if bundle.stdout_pipe else LogStream(writer, "stdout"),
         2: LogStream(writer, "stderr"),
     }
+    if bundle.tty and not pipes:
+        from balenawasm.runtime.logged_terminal import LoggedTerminal  # noqa: PLC0415 - seldom used
+
+        fds[0].close()
+        fds = dict.fromkeys(range(3), LoggedTerminal(LogStream(writer, "stdout")))
     return retained(Streams(fds, lambda line: _log_system(writer, line), writer))
 
 

@@ -67,6 +67,7 @@ def make_bundle(
         stdin_pipe=bool(service.stdin_from),
         stdout_pipe=bool(service.stdout_to),
         preopens=service.preopens,
+        tty=service.tty,
         shared=tuple(sorted(map(str, shared))),
         log=str(home.container(container_id).log),
     ).check()

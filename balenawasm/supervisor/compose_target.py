@@ -109,6 +109,7 @@ class _Builder:
             network_mode=service.network_mode,
             allow=grants.allow,
             tls=grants.tls,
+            tty=service.tty,
             preopens=tuple(_bytes(name) for name in config.preopens),
             limits=_limits(service.limits),
             log_limits=_log_limits(service.limits),

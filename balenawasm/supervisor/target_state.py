@@ -114,6 +114,7 @@ class ServiceTarget(NamedTuple):
     limits: Limits = DEFAULT_LIMITS
     labels: tuple[Label, ...] = ()
     preopens: tuple[bytes, ...] = ()
+    tty: bool = False
     stdin_from: str = ""
     stdout_to: str = ""
     log_limits: LogLimits = DEFAULT_LOG_LIMITS

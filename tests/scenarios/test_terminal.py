@@ -34,6 +34,9 @@ def service(python_home: object, tmp_path_factory: pytest.TempPathFactory) -> It
     (directory / "compose.yml").write_text(
         "services:\n  web:\n    image: balenaos/python\n"
         '    command: ["python", "-c", "import time; time.sleep(600)"]\n'
+        "  screen:\n    image: balenaos/python\n    tty: true\n"
+        '    command: ["python", "-c", "import sys, time; print(sys.stdout.isatty(), end=\'.\');'
+        " print(open(\'/dev/tty\').isatty()); time.sleep(600)\"]\n"
     )
     cli = Cli(python_home, directory)  # type: ignore[arg-type]
     cli("up", "-d")
@@ -256,3 +259,10 @@ def test_leaving_exec_hangs_up_what_it_started(service: Cli) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
     assert "time.sleep(600)" in programs(service)
+
+
+def test_a_service_with_a_terminal(service: Cli) -> None:
+    deadline = time.monotonic() + LONG
+    while "True.True\n" not in service("logs", "--no-prefix", "screen").stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
