@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from balenawasm.cli.output import age_text, print_json, print_table
 from balenawasm.cli.project import find_supervisor, project_option
 from balenawasm.cli.state import open_home
+from balenawasm.cli.usage import usage_cells, usage_json, usage_of
 from balenawasm.runtime import jsonform
 from balenawasm.supervisor.status import PortStatus, ServiceState, ServiceStatus
 
-_COLUMNS = ("PROJECT", "SERVICE", "IMAGE", "COMMAND", "STATUS", "PORTS")
+if TYPE_CHECKING:
+    from balenawasm.runtime.home import Home
+    from balenawasm.supervisor.status import ProjectStatus
+
+_COLUMNS = (
+    *("PROJECT", "SERVICE", "IMAGE", "COMMAND", "STATUS"),
+    *("CPU", "MEMORY", "PROCESSES", "PORTS"),
+)
 _WIDEST_COMMAND = 40
 
 
@@ -25,14 +35,15 @@ def ps_command(project_name: str | None, *, as_json: bool) -> None:
       balenawasm ps
       balenawasm ps --json | jq -r '.[].services[].name'
     """
-    client = find_supervisor(open_home())
+    home = open_home()
+    client = find_supervisor(home)
     projects = [
         project
         for project in (client.projects() if client else ())
         if project_name in (None, project.name)
     ]
     if as_json:
-        print_json([jsonform.to_json(project) for project in projects])
+        print_json([_project_json(home, project) for project in projects])
         return
     rows = [
         (
@@ -41,12 +52,23 @@ def ps_command(project_name: str | None, *, as_json: bool) -> None:
             service.image,
             command_text(service),
             _status(service),
+            *usage_cells(usage_of(home, service)),
             ", ".join(map(port_text, service.ports)),
         )
         for project in projects
         for service in project.services
     ]
     print_table(_COLUMNS, rows)
+
+
+def _project_json(home: Home, project: ProjectStatus) -> object:
+    """A project's status with what each service uses."""
+    form = jsonform.to_json(project)
+    assert isinstance(form, dict)  # noqa: S101 - a record
+    for entry, service in zip(form["services"], project.services, strict=True):
+        usage = usage_of(home, service)
+        entry["usage"] = None if usage is None else usage_json(usage)
+    return form
 
 
 def command_text(service: ServiceStatus) -> str:

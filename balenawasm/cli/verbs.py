@@ -12,6 +12,7 @@ VERBS: dict[str, str] = {
     "up": "Build what is missing and start a project's services.",
     "down": "Stop a project's services and remove its containers.",
     "ps": "List containers.",
+    "inspect": "Show all about services as JSON.",
     "logs": "Show what services wrote.",
     "exec": "Run a program in a running service.",
     "stop": "Stop services; `start` brings them back.",
