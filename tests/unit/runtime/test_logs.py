@@ -152,3 +152,40 @@ def test_damaged_records_are_skipped(path: Path) -> None:
     good = b'{"time":"2026-01-01T00:00:00.000000Z","stream":"stdout","line":"ok"}\n'
     path.write_bytes(b'{"time":"20\n' + good + b"[]\nnull\n{}\n" + b"[" * 99999 + b"\n" + good)
     assert [r.line for r in read(path)] == ["ok", "ok"]
+
+
+def test_a_single_file_begins_anew(path: Path) -> None:
+    writer = LogWriter(path, size=1000, files=1)
+    for number in range(60):
+        writer.append("stdout", [(b"line %d" % number, False)])
+    writer.close()
+    kept = [record.line for record in read(path)]
+    assert kept == [f"line {number}" for number in range(60)][-len(kept) :]
+    assert [p.name for p in path.parent.iterdir()] == ["log"]
+    assert path.stat().st_size <= 1000
+
+
+def test_as_many_files_as_asked_for_are_kept_and_read(path: Path) -> None:
+    writer = LogWriter(path, size=1000, files=7)
+    for number in range(60):
+        writer.append("stdout", [(b"line %d" % number, False)])
+    writer.close()
+    assert [record.line for record in read(path)] == [f"line {number}" for number in range(60)]
+    assert len(list(path.parent.iterdir())) > 4
+
+
+def test_lines_above_the_rate_are_dropped_and_counted(path: Path) -> None:
+    writer = LogWriter(path, rate=10)
+    for number in range(500):
+        writer.append("stdout", [(b"%d" % number, False), (b"and", False)])
+    writer.close()
+    writer.close()
+    records = list(read(path))
+    kept = [record for record in records if record.stream == "stdout"]
+    told = [int(record.line.split()[0]) for record in records if record.stream == "system"]
+    assert len(kept) + writer.dropped == 1000
+    assert sum(told) == writer.dropped
+    # Perhaps a second or two went by meanwhile.
+    assert 10 <= len(kept) <= 100
+    assert len(kept) % 10 == 0
+    assert records[-1].line.endswith("lines dropped: more than 10 a second")

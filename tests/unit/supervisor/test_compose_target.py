@@ -8,7 +8,7 @@ from balenawasm.compose.load import load_project
 from balenawasm.errors import BalenaWasmError
 from balenawasm.oci.config import ImageConfig
 from balenawasm.oci.reference import parse_reference
-from balenawasm.runtime.bundle import MountKind
+from balenawasm.runtime.bundle import Limits, LogLimits, MountKind
 from balenawasm.runtime.ports import PublishedPort
 from balenawasm.store.store import Store
 from balenawasm.supervisor.compose_target import signal_number, target_of
@@ -176,3 +176,43 @@ def test_signal_names(name: str, number: int) -> None:
 def test_an_unknown_signal_is_refused() -> None:
     with pytest.raises(BalenaWasmError, match="no signal"):
         signal_number("SIGNOTHING")
+
+
+def test_limits_and_pipes(tmp_path: Path) -> None:
+    found = target(
+        tmp_path,
+        """
+services:
+  sensor:
+    image: web
+  filter:
+    image: web
+    mem_limit: 64m
+    cpus: 0.5
+    cpu_shares: 512
+    ulimits: {nofile: 64}
+    logging: {options: {max-file: 2}}
+    x-balenawasm: {stdin: "service:sensor", storage: 1m, cpu_time: 1m, log_rate: 5}
+""",
+    )
+    sensor, filtering = found.services
+    assert (sensor.stdin_from, sensor.stdout_to) == ("", "filter")
+    assert (filtering.stdin_from, filtering.stdout_to) == ("sensor", "")
+    assert sensor.limits == Limits()
+    assert sensor.log_limits == LogLimits()
+    assert filtering.limits == Limits(
+        memory=64 << 20, open_files=64, cpus=0.5, cpu_weight=50, cpu_time=60.0, storage=1 << 20
+    )
+    assert filtering.log_limits == LogLimits(files=2, lines_per_second=5)
+
+
+def test_a_pipe_needs_both_services(tmp_path: Path) -> None:
+    """`up` may leave services out."""
+    directory = tmp_path / "shop"
+    directory.mkdir()
+    text = 'services: {a: {image: web}, b: {image: web, x-balenawasm: {stdin: "service:a"}}}'
+    (directory / "compose.yaml").write_text(text)
+    project = load_project(directory, files=None, environment={}, project_name=None)
+    for name in ("a", "b"):
+        (alone,) = target_of(project, {name: image(tmp_path)}).services
+        assert (alone.stdin_from, alone.stdout_to) == ("", "")
