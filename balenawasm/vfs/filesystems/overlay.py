@@ -30,8 +30,11 @@ from balenawasm.vfs.filesystems import upper as upper_files
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.copy_up import host_mode, needed_mode
 from balenawasm.vfs.filesystems.lowers import child_of, showing, shown_by
-from balenawasm.vfs.filesystems.overlay_file import OverlayFile, note_lost_name
-from balenawasm.vfs.filesystems.overlay_open import OverlayDirectoryDescription
+from balenawasm.vfs.filesystems.overlay_file import (
+    OverlayDirectoryDescription,
+    OverlayFile,
+    note_lost_name,
+)
 from balenawasm.vfs.filesystems.overlay_rename import rename
 from balenawasm.vfs.filesystems.upper import Upper, UpperNames
 from balenawasm.vfs.mounts import NOBODY

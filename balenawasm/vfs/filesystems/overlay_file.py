@@ -1,5 +1,5 @@
 """Files of an overlay that are no directories: each is in a layer until it is first changed, then
-in the upper directory.
+in the upper directory. And directories that are open.
 
 A file keeps its inode number when it is copied up. A description that was opened for reading before
 goes on reading the layer's data, as in Linux's overlayfs. A file with several names in a layer
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from balenawasm.vfs.directory import DirectoryDescription
 from balenawasm.vfs.filesystems.copy_up import copy_leaf, needed_mode
 from balenawasm.vfs.filesystems.hostdir import HostFile, HostFolder
 from balenawasm.vfs.node import Caller, Capacity, Content, Node, OpenFlags, Stat
@@ -191,6 +192,22 @@ class OverlayFile(Node):
             raise GuestError(Errno.ELOOP)
         if self.filetype is not Filetype.REGULAR_FILE:
             raise GuestError(Errno.EACCES)
+
+
+class OverlayDirectoryDescription(DirectoryDescription):
+    """An open directory."""
+
+    def __init__(self, directory: OverlayDirectory, flags: int) -> None:
+        super().__init__(directory, flags)
+        self._overlay = directory
+
+    def sync(self, *, data_only: bool) -> None:
+        """Make the entries durable; what is only in layers already is."""
+        with self._overlay.fs.lock:
+            if not self._overlay.in_upper or self._overlay.removed:
+                return
+            folder = self._overlay.folder()
+        folder.sync()
 
 
 def note_lost_name(directory: OverlayDirectory, name: bytes) -> None:
