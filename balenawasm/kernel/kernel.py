@@ -110,10 +110,9 @@ class Kernel:
         `path`, which is not looked for in PATH. `pgid`: None for the parent's group, 0 for one of
         its own, else one to join. It inherits ignored signals and the blocked ones, but those of
         `reset_signals` are at their default, and `mask` replaces the blocked ones. `prepare` is
-        called with the process before its code runs. GuestError:
-        EINVAL, E2BIG, EAGAIN (too many processes, or the parent or the kernel is ending), EPERM (no
-        such group in the session), and what finding the program, the directory or the preopens
-        gives; then nothing was started.
+        called with the process before its code runs. GuestError: EINVAL, E2BIG, EAGAIN (too many
+        processes, or the parent or the kernel is ending), EPERM (no such group in the session), and
+        what finding the program, the directory or the preopens gives; then nothing was started.
         """
         check_strings(argv, environ)
         pid = self.processes.reserve()
@@ -142,13 +141,16 @@ class Kernel:
             self.processes.release(pid)
             process.fds.close_all()
             raise
+        self._start_new(process, program.content)
+        return process
+
+    def _start_new(self, process: Process, content: Content) -> None:
         try:
-            self._start(process, program.content)
+            self._start(process, content)
         except RuntimeError:  # no more threads
             self.processes.remove(process)
             process.finish(Signaled(signal.SIGKILL))
             raise GuestError(Errno.EAGAIN) from None
-        return process
 
     def vfork(self, parent: Process) -> Process:
         """Make a child that goes on in the parent's thread and memory; the thread's process is now
