@@ -1,9 +1,8 @@
 """UDP sockets of guests.
 
-A bound socket has several doors (`Door`): Unix datagram sockets on the loopback and in the network,
-the supervisor's sockets of a published port, and, after something was sent outside, a host UDP
-socket. One epoll fd stands for all of them, so that poll needs a single fd; sending is always
-possible (`at_once`).
+A bound socket has several doors (`udp_doors`): Unix datagram sockets on the loopback and in the
+network, the supervisor's sockets of a published port, and, after something was sent outside, a host
+UDP socket. Sending is always possible (`at_once`).
 
 Limits and choices: a datagram has at most 65,507 bytes. Where a receiver's queue is full the
 sender waits a little, then the datagram is lost, as UDP may. From outside comes only what was asked
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import select
 import socket
 from collections import OrderedDict
@@ -29,6 +27,7 @@ from balenawasm.kernel.poll import WRITE
 from balenawasm.kernel.socket import shown, understood
 from balenawasm.kernel.socket_base import BaseSocket, State
 from balenawasm.kernel.socket_stream import HOW, LONGEST_PEEK, pending_bytes
+from balenawasm.kernel.udp_doors import UdpDoors
 from balenawasm.vfs.endpoint import (
     ANY,
     ANY6,
@@ -47,11 +46,11 @@ from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import SHUT_RD, SHUT_WR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from balenawasm.kernel.network import NetworkStack, Route
     from balenawasm.kernel.network_ports import Reservation
-    from balenawasm.kernel.network_unix import SocketDirectory
+    from balenawasm.kernel.udp_doors import Door
     from balenawasm.vfs.description import Buffers, Description
     from balenawasm.vfs.node import Caller
     from balenawasm.vfs.socket import Address
@@ -65,28 +64,6 @@ FULL_QUEUE_WAITS: Final = 20
 """How often, and how long each time, a sender waits for room in a receiver's queue."""
 
 
-class Door:
-    """One host socket of a UDP socket. `open` doors take datagrams from everybody."""
-
-    def __init__(
-        self,
-        host: socket.socket,
-        *,
-        directory: SocketDirectory | None = None,
-        open_to_all: bool = True,
-        leave: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.host = host
-        self.directory = directory
-        self.open_to_all = open_to_all
-        self._leave = leave
-
-    def close(self) -> None:
-        """Give the host socket back."""
-        self._leave()
-        self.host.close()
-
-
 class UdpSocket(BaseSocket):
     """One UDP socket. See the module's docstring; the methods answer the errno that Linux would."""
 
@@ -96,9 +73,7 @@ class UdpSocket(BaseSocket):
         super().__init__(inode, family, DGRAM, flags)
         self._stack = stack
         self._reservation: Reservation | None = None
-        self._doors: dict[object, Door] = {}
-        self._epoll: select.epoll | None = None
-        self._alarm = -1
+        self._doors: UdpDoors | None = None
         self._turn = 0
         self._peer: Endpoint | None = None
         self._source = ""
@@ -116,7 +91,7 @@ class UdpSocket(BaseSocket):
                 raise GuestError(Errno.EINVAL)
             reservation = self._reserve(understood(self.family, address))
             try:
-                self._open_all(reservation)
+                self._opened().open_all(reservation)
             except BaseException:
                 self._closing(waited_for=False)
                 raise
@@ -134,7 +109,7 @@ class UdpSocket(BaseSocket):
             protocol=UDP,
         )
         self._state = State.BOUND
-        self._poller()
+        self._opened()
         return self._reservation
 
     def _bound(self) -> Reservation:
@@ -145,95 +120,30 @@ class UdpSocket(BaseSocket):
             raise GuestError(Errno.EBADF)
         return self._reservation or self._reserve(Endpoint(ANY if self.family == INET else ANY6, 0))
 
-    def _poller(self) -> select.epoll:
-        if self._epoll is None:
-            try:
-                self._epoll = select.epoll()
-            except OSError as error:
-                raise GuestError(from_oserror(error)) from None
-            self.host_fd = self._epoll.fileno()
-        return self._epoll
-
-    def _open_all(self, reservation: Reservation) -> None:
-        if reservation.host is not None:
-            self._host_door(reservation)
-            return
-        for directory, host in self._stack.door_places(reservation):
-            self._inside_door(directory, Endpoint(host, reservation.endpoint.port))
-        try:
-            for number, shared in enumerate(self._stack.published_sockets(reservation, UDP)):
-                self._add(("published", number), Door(shared))
-        except OSError as error:
-            raise GuestError(from_oserror(error)) from None
-
-    def _host_door(self, reservation: Reservation) -> Door:
-        """The one door of a socket in the host's own network."""
-        door = self._doors.get("host")
-        if door is None:
-            assert reservation.host is not None  # noqa: S101 - for the type checker
-            door = self._add("host", Door(reservation.host.dup()))
-        return door
-
-    def _inside_door(self, directory: SocketDirectory, local: Endpoint) -> Door:
-        key = (directory, local.host)
-        door = self._doors.get(key)
-        if door is None:
-            host, leave = self._stack.open_datagrams(directory, local)
-            door = self._add(key, Door(host, directory=directory, leave=leave))
-        return door
-
-    def _outside_door(self, host: str) -> Door:
-        family = socket.AF_INET6 if is_inet6(host) else socket.AF_INET
-        door = self._doors.get(family)
-        if door is None:
-            try:
-                made = socket.socket(family, socket.SOCK_DGRAM)
-            except OSError as error:
-                raise GuestError(from_oserror(error)) from None
-            made.setblocking(False)
-            door = self._add(family, Door(made, open_to_all=False))
-        return door
-
-    def _add(self, key: object, door: Door) -> Door:
-        try:
-            self._options.apply(door.host)
-            self._poller().register(door.host.fileno(), select.EPOLLIN)
-        except BaseException:
-            door.close()
-            raise
-        self._doors[key] = door
-        return door
+    def _opened(self) -> UdpDoors:
+        if self._doors is None:
+            self._doors = UdpDoors(self._stack, self._options)
+            self.host_fd = self._doors.fd
+        return self._doors
 
     def _closing(self, *, waited_for: bool) -> None:
-        if waited_for:
-            self._ring()
+        if waited_for and self._doors is not None:
+            self._doors.ring()
         else:
             self._give_back()
 
     def _dispose(self) -> None:
         self.host_fd = -1
         self._give_back()
-        if self._epoll is not None:
-            self._epoll.close()
-        if self._alarm >= 0:
-            os.close(self._alarm)
+        if self._doors is not None:
+            self._doors.close()
 
     def _give_back(self) -> None:
-        doors, self._doors = self._doors, {}
-        for door in doors.values():
-            door.close()
+        if self._doors is not None:
+            self._doors.close_all()
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
             self._stack.release(reservation, UDP)
-
-    def _ring(self) -> None:
-        """Wake whoever waits, and let poll report the socket as readable."""
-        if self._alarm >= 0:
-            os.eventfd_write(self._alarm, 1)
-            return
-        with contextlib.suppress(OSError):  # no fd left: the news comes with the next datagram
-            self._alarm = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self._poller().register(self._alarm, select.EPOLLIN)
 
     def connect(self, caller: Caller, destination: Address | None) -> None:
         """POSIX `connect`: only datagrams of this peer are received from now on; None: of all."""
@@ -262,7 +172,7 @@ class UdpSocket(BaseSocket):
                 raise GuestError(Errno.ENOTCONN)
             self._shut |= how
             if self._shut & SHUT_RD:
-                self._ring()
+                self._opened().ring()
 
     # Sending.
 
@@ -352,17 +262,17 @@ class UdpSocket(BaseSocket):
 
     def _door_to(self, route: Route, reservation: Reservation) -> Door:
         if reservation.host is not None:
-            return self._host_door(reservation)
+            return self._opened().of_host(reservation)
         if route.directory is None:
-            return self._outside_door(route.destination.host)
+            return self._opened().outside(route.destination.host)
         port = reservation.endpoint.port
         places = self._stack.door_places(reservation)
         for directory, host in places:
             if directory is route.directory and is_inet6(host) == is_inet6(route.source):
-                return self._inside_door(directory, Endpoint(host, port))
+                return self._opened().inside(directory, Endpoint(host, port))
         # Bound to one address, sending to the container's other one: from where it is bound.
         directory, host = places[0]
-        return self._inside_door(directory, Endpoint(host, port))
+        return self._opened().inside(directory, Endpoint(host, port))
 
     def _contact(self, endpoint: Endpoint, back: tuple[Door, tuple[str, int]] | None) -> None:
         self._contacts[endpoint] = back
@@ -380,7 +290,7 @@ class UdpSocket(BaseSocket):
             if wanted == self._peer:
                 with self._lock:
                     self._error = Errno.ECONNREFUSED
-                    self._ring()
+                    self._opened().ring()
             return
         if error.errno == errno.EDESTADDRREQ:
             raise GuestError(Errno.EINVAL) from None
@@ -415,7 +325,7 @@ class UdpSocket(BaseSocket):
     def _receive_now(self, buffers: Buffers, flags: int) -> Received | None:
         """Take a datagram that is there, each door in turn."""
         host_flags = socket.MSG_TRUNC | (socket.MSG_PEEK if flags & MSG_PEEK else 0)
-        doors = list(self._doors.values())
+        doors = self._opened().all()
         self._turn += 1
         for offset in range(len(doors)):
             door = doors[(self._turn + offset) % len(doors)]
@@ -478,7 +388,8 @@ class UdpSocket(BaseSocket):
 
     def pending(self) -> int:
         """The length of the next datagram, 0 for none."""
-        return next((n for d in self._doors.values() if (n := pending_bytes(d.host))), 0)
+        doors = self._doors.all() if self._doors is not None else ()
+        return next((n for d in doors if (n := pending_bytes(d.host))), 0)
 
     # Questions.
 
@@ -502,14 +413,13 @@ class UdpSocket(BaseSocket):
         """SO_ERROR: the pending error, which is cleared."""
         with self._lock:
             pending, self._error = self._error, Errno.SUCCESS
-            if pending and self._alarm >= 0 and not self._shut & SHUT_RD:
-                with contextlib.suppress(OSError):
-                    os.eventfd_read(self._alarm)
+            if pending and self._doors is not None and not self._shut & SHUT_RD:
+                self._doors.stop_ringing()
         return pending
 
     def set_option(self, name: str, value: str) -> None:
         """See BaseSocket; set on every door."""
         super().set_option(name, value)
         with self._lock:
-            for door in self._doors.values():
+            for door in self._doors.all() if self._doors is not None else ():
                 self._options.apply(door.host)
