@@ -195,3 +195,5 @@ class TlsServer:
                     self._serve(connection)
             except OSError:
                 pass
+            except ValueError:  # `__exit__` took the connection away
+                assert self._ended

@@ -152,7 +152,7 @@ class TlsEngine:
                 self._watch(inner, on_inner)
         except Exception as error:
             self._log(f"a fault of balenawasm ended a TLS connection: {error!r}")
-            session.close()
+            session.give_up()
             more = False
         if session.is_closed():
             self._forget(session, raw, inner)

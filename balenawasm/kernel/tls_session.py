@@ -26,13 +26,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.tls_failure import failure_of
-from balenawasm.vfs.filesystems.net_tls import TlsFacts
-from balenawasm.wasi.errno import GuestError
+from balenawasm.vfs.filesystems.net_tls import TlsFacts, TlsFailure
+from balenawasm.wasi.errno import Errno, GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from balenawasm.vfs.filesystems.net_tls import TlsFailure
 
 RECORD: Final = 16384
 """The most plain data in one TLS record."""
@@ -127,16 +125,17 @@ class TlsSession:
         return raw, None if self.deadline is not None else inner
 
     def guest_left(self) -> None:
-        """Both directions of the guest's socket are over: send what is left, then close."""
+        """Both directions of the guest's socket are over: `drive` sends what is left and closes."""
         if self.deadline is None:
             self.deadline = time.monotonic() + FLUSH_SECONDS
-            if self.facts is None:
-                self.close()
 
     def drive(self) -> bool:
         """Do what can be done without waiting; True: there is more, come back soon."""
         if self.lingering:
             self._linger()
+            return False
+        if self.facts is None and self.deadline is not None:
+            self.close()
             return False
         more = False
         try:
@@ -150,6 +149,12 @@ class TlsSession:
         except OSError:
             self.close()
         return more and not self._closed
+
+    def give_up(self) -> None:
+        """Close because of a fault of ours."""
+        if self.failure is None:
+            self.failure = TlsFailure(Errno.EIO, "system", "", "", int(Errno.EIO), "internal error")
+        self.close()
 
     def close(self) -> None:
         """Give the sockets back."""
