@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from balenawasm.engine.machine import Machine
     from balenawasm.kernel.process import Process
 
-ADAPTERS = Path(__file__).parents[2] / "images" / "python" / "rootfs" / "lib" / "python3.12"
+ROOTFS = Path(__file__).parents[2] / "images" / "python" / "rootfs"
 ENVIRONMENT = (
     b"PATH=/usr/bin",
     b"PYTHONHOME=/usr/local:/",
@@ -115,7 +115,9 @@ class Container:
         self.network.namespace = namespace
         namespace.mount(b"/net", NetFs(self.network).root)
         namespace.mount(b"/app", HostDirectory(self.app).root)
-        namespace.mount(b"/lib/python3.12", HostDirectory(ADAPTERS, read_only=True).root)
+        for folder in ("etc", "lib/python3.12"):
+            shared = HostDirectory(ROOTFS / folder, read_only=True)
+            namespace.mount(b"/" + folder.encode(), shared.root)
         namespace.mount(b"/usr/bin/python", HostDirectory(wasm, read_only=True).root)
         self.kernel = Kernel(
             namespace=namespace,
