@@ -118,7 +118,7 @@ class LocalStream(StreamSocket, LocalSocket):
     def _bind_locked(self, address: Address | None) -> None:
         if address is None:  # listening needs a name here, unlike TCP
             raise GuestError(Errno.EINVAL)
-        host = self._host or self._new_host()
+        host = self._new_host()
         try:
             self._naming.bind(address, host)
         except BaseException:
@@ -175,12 +175,14 @@ class LocalStream(StreamSocket, LocalSocket):
         names = self._stack.local_names
         host = self._host or self._new_host()
         try:
-            if self._is(State.NEW) and self._host is None:
+            if self._host is None:
                 host.bind(names.anonymous(caller.pid))
-            self._host = host
             host.connect(file)
         except OSError as error:
+            if self._host is None:
+                host.close()
             raise GuestError(refused(error)) from None
+        self._host = host
         self._options.apply(host)
         self.host_fd = host.fileno()
         self._remote = destination

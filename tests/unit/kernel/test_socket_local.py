@@ -110,6 +110,9 @@ def test_names_in_use_free_and_wrong(net, web) -> None:
     assert refusal(lambda: web.new_local("rdm")) is Errno.EPROTONOSUPPORT
     web.namespace.make_directory(NOBODY, root, b"/dir")
     assert refusal(lambda: new.connect(CALLER, LocalName(b"/dir"))) is Errno.ECONNREFUSED
+    new.bind(LocalName(b"/dir/after-all"))
+    new.connect(CALLER, NAME)
+    assert new.local() == LocalName(b"/dir/after-all")
     assert (
         refusal(
             lambda: web.namespace.open(
