@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.socket_options import SocketOptions
 from balenawasm.vfs.node import Stat
-from balenawasm.vfs.socket import MSG_DONTWAIT, STREAM, SocketDescription
+from balenawasm.vfs.socket import INET6, MSG_DONTWAIT, STREAM, SocketDescription
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import NONBLOCK, Filetype
 
@@ -162,7 +162,7 @@ class BaseSocket(SocketDescription):
     def set_option(self, name: str, value: str) -> None:
         """POSIX `setsockopt` with names and texts of docs/guest-files.md: ENOPROTOOPT, EINVAL."""
         with self._lock:
-            if name == "IPV6_V6ONLY" and not self._is(State.NEW):
+            if name == "IPV6_V6ONLY" and self.family == INET6 and not self._is(State.NEW):
                 raise GuestError(Errno.EINVAL)
             self._options.set(name, value, self._option_host())
             self.forget_fast()
