@@ -28,6 +28,8 @@ STATFS: Final = struct.Struct("<8Q")
 """Block size, blocks, free, available, files, files free, longest name, read-only."""
 _TIMES: Final = struct.Struct("<qqqq")
 _BLOCK: Final = 4096
+_LISTED_MAX: Final = 1 << 18
+"""Bytes of entries of one getdents: they are put together in Python."""
 _SECTOR: Final = 512
 _U64: Final = (1 << 64) - 1
 _UNCHANGED: Final = 0xFFFF_FFFF
@@ -166,6 +168,7 @@ def getdents(process: Process, fd: int, buffer: int, length: int, cookie: int) -
     description = process.fds.get(fd).description
     if description.filetype is not Filetype.DIRECTORY:
         raise GuestError(Errno.ENOTDIR)
+    length = min(length, _LISTED_MAX)
     target = process.memory.slice(buffer, length)
     listing = description.listing(process, restart=cookie == 0)
     filled = 0

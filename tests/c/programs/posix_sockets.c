@@ -218,9 +218,9 @@ static void accept_is_interrupted(void) {
     struct door_inet address;
     int fd = listener(&address);
     sigaction(SIGALRM, on_pipe, 0, 0);
-    alarm_ms(20, 0);
+    alarm_ms(20, 20);
     SAME(sys_accept4(fd, NULL, NULL, 0), -EINTR);
-    SAME(pipes, 1);
+    CHECK(pipes > 0);
 }
 
 static const struct door_test tests[] = {

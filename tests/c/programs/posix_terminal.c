@@ -67,11 +67,13 @@ static void job_control(void) {
 }
 
 static void interrupt(void) {
+    uint64_t held = BIT(SIGINT), none = 0;
+    struct door_pollfd poll = {0, POLLIN, 0};
     sigaction(SIGINT, note, 0, 0);
+    sys_sigprocmask(SIG_BLOCK, &held, NULL);
     puts("type");
     fflush(stdout);
-    char line[16];
-    SAME(sys_read(0, line, sizeof line), -EINTR);
+    SAME(sys_ppoll(&poll, 1, NULL, &none), -EINTR);
     SAME(seen[SIGINT], 1);
 }
 
