@@ -1,8 +1,11 @@
 """Cost of one system call, ours against wasmtime's own WASI, and of a guest's start and end.
 
 Small guests repeat one call; the time of an empty loop is taken off. Each side in turn, the fastest
-of several runs, nanoseconds a call and the ratio. Below: an empty program from spawn to exit, and
+of several runs, nanoseconds a call and the ratio. Pipes and sockets are ours alone: one byte there
+and back again through a pair in the same guest. Below: an empty program from spawn to exit, and
 what passes between a signal and the end of a guest that computes.
+
+With --python-only the C accelerator is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from wasi_sides import SIDES
+from wasi_sides import SIDES, ours
 
 from balenawasm.engine.code_cache import CodeCache
 from balenawasm.engine.machine import Machine
@@ -36,11 +39,23 @@ MODULE = """(module
   (import "wasi_snapshot_preview1" "fd_seek"
     (func $fd_seek (param i32 i64 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_fdstat_get"
+    (func $fd_fdstat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff"
+    (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_recv"
+    (func $sock_recv (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_send"
+    (func $sock_send (param i32 i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "path_open"
     (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
   (memory (export "memory") 2)
   (data (i32.const 16) "data")
   (data (i32.const 32) "\\00\\80\\00\\00\\00\\10\\00\\00")  ;; iovec: 4 KiB at 32768
+  (data (i32.const 64) "\\00\\80\\00\\00\\01\\00\\00\\00")  ;; iovec: 1 byte at 32768
+  (data (i32.const 136) "\\02\\00\\00\\00\\00\\00\\00\\00\\02")  ;; subscription: writing to fd 2
   (func $must (param i32) (if (local.get 0) (then unreachable)))
   (func $open (result i32)
     (call $must (call $path_open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 4)
@@ -60,6 +75,7 @@ READ = f"""
     (call $must (call $fd_seek (local.get $fd) (i64.const 0) (i32.const 0) (i32.const 48)))))
 """
 
+ONE_BYTE = "(i32.const 64) (i32.const 1)"
 CALLS = {
     "clock_time_get": (
         200_000,
@@ -67,12 +83,44 @@ CALLS = {
     ),
     "fd_read 4 KiB": (50_000, READ),
     "path_open+close": (20_000, "(call $must (call $fd_close (call $open)))"),
+    "fd_fdstat_get": (
+        100_000,
+        "(call $must (call $fd_fdstat_get (local.get $fd) (i32.const 256)))",
+    ),
+    "fd_write 1 byte": (
+        50_000,
+        f"(call $must (call $fd_write (i32.const 2) {ONE_BYTE} (i32.const 8)))",
+    ),
+    "poll_oneoff": (
+        50_000,
+        (
+            "(call $must (call $poll_oneoff (i32.const 128) (i32.const 512) (i32.const 1)"
+            " (i32.const 8)))"
+        ),
+    ),
+}
+OURS_ALONE = {
+    "pipe write+read": (
+        50_000,
+        (
+            f"(call $must (call $fd_write (i32.const 11) {ONE_BYTE} (i32.const 8)))"
+            f"(call $must (call $fd_read (i32.const 10) {ONE_BYTE} (i32.const 8)))"
+        ),
+    ),
+    "sock_send+recv": (
+        50_000,
+        (
+            f"(call $must (call $sock_send (i32.const 13) {ONE_BYTE} (i32.const 0) (i32.const 8)))"
+            f"(call $must (call $sock_recv (i32.const 12) {ONE_BYTE} (i32.const 0) (i32.const 8)"
+            " (i32.const 16)))"
+        ),
+    ),
 }
 
 
 def per_call(side: str, name: str, directory: Path, rounds: int) -> float:
     """Nanoseconds of one call."""
-    count, body = CALLS[name]
+    count, body = {**CALLS, **OURS_ALONE}[name]
     seconds = []
     for title, code in (("loop", body), ("empty", "(nop)")):
         program = directory / f"{name.replace(' ', '-')}-{title}.wasm"
@@ -112,12 +160,17 @@ def start_and_kill(directory: Path, rounds: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--python-only", action="store_true")
     options = parser.parse_args()
+    SIDES["ours"] = partial(ours, accelerated=not options.python_only)
     sys.setswitchinterval(0.0002)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "files").mkdir()
         (directory / "files" / "data").write_bytes(bytes(FILE_BLOCKS * BLOCK))
+        for call in OURS_ALONE:
+            cost_of_ours = per_call("ours", call, directory, options.rounds)
+            print(f"{call:16} ours {cost_of_ours:8.0f} ns")
         for call in CALLS:
             cost = {side: per_call(side, call, directory, options.rounds) for side in SIDES}
             print(

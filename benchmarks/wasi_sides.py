@@ -11,6 +11,7 @@ Imports are inside, so that a whole-process measurement pays for its own side on
 from __future__ import annotations
 
 import mmap
+import os
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -35,14 +36,23 @@ def write_layer(files: dict[bytes, Path], target: Path) -> None:
         write_image(entries, out)
 
 
-def ours(program: Path, arguments: list[str], cache: Path, files: dict[bytes, Path]) -> Run:
-    """Under this project's kernel."""
+def ours(
+    program: Path,
+    arguments: list[str],
+    cache: Path,
+    files: dict[bytes, Path],
+    *,
+    accelerated: bool = True,
+) -> Run:
+    """Under this project's kernel. Fds 10 and 11 are a pipe, 12 and 13 a pair of sockets."""
     from balenawasm.disk.ext4.reader import Ext4Image
     from balenawasm.engine.code_cache import CodeCache
     from balenawasm.engine.machine import Machine
     from balenawasm.kernel.kernel import Kernel
     from balenawasm.kernel.limits import Limits
+    from balenawasm.kernel.network import NetworkStack
     from balenawasm.kernel.outcome import Exited
+    from balenawasm.kernel.pipe import make_pipe
     from balenawasm.kernel.stream import Stream
     from balenawasm.personality.preview1 import TABLE
     from balenawasm.vfs.filesystems.image import ImageFs
@@ -55,7 +65,7 @@ def ours(program: Path, arguments: list[str], cache: Path, files: dict[bytes, Pa
     with layer.open("rb") as file:
         image = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     identity = f"benchmark:{program}:{program.stat().st_mtime_ns}"
-    machine = Machine(CodeCache(cache), {MODULE: TABLE})
+    machine = Machine(CodeCache(cache), {MODULE: TABLE}, accelerated=accelerated)
     machine.log = print
     kernel = Kernel(
         namespace=Namespace(ImageFs(Ext4Image(image), identity).root),
@@ -64,12 +74,15 @@ def ours(program: Path, arguments: list[str], cache: Path, files: dict[bytes, Pa
         limits=Limits(),
         log=print,
     )
+    stack = NetworkStack(loopback_directory=cache / "loopback")
     argv = [b"/program", *(a.encode() for a in arguments)]
 
     def once() -> float:
-        stdio = {fd: Stream.inherited(fd) for fd in range(3)}
+        fds = {fd: Stream.inherited(fd) for fd in range(3)}
+        fds[2] = Stream.inherited(os.open("/dev/null", os.O_WRONLY), owned=True)
+        fds |= zip((10, 11, 12, 13), (*make_pipe(), *stack.new_pair()), strict=True)
         started = time.perf_counter()
-        outcome = kernel.spawn(argv, [], b"/", stdio).wait_exit(120)
+        outcome = kernel.spawn(argv, [], b"/", fds).wait_exit(120)
         seconds = time.perf_counter() - started
         if outcome != Exited(0):
             raise SystemExit(f"the program failed: {outcome}")
@@ -100,7 +113,7 @@ def theirs(program: Path, arguments: list[str], cache: Path, files: dict[bytes, 
         wasi.preopen_dir(str(root), "/")
         wasi.inherit_stdin()
         wasi.inherit_stdout()
-        wasi.inherit_stderr()
+        wasi.stderr_file = "/dev/null"
         store.set_wasi(wasi)
         instance = ready.instantiate(store)
         try:
