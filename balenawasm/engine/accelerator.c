@@ -51,6 +51,7 @@ enum { FD_READ = 1 << 1, FD_SEEK = 1 << 2, FD_TELL = 1 << 5, FD_WRITE = 1 << 6 }
 enum { POLL_FD_READWRITE = 1 << 27, SOCK_ACCEPT = 1 << 29 };
 enum { NONBLOCK = 1 << 2, RECV_PEEK = 1 };
 enum { CLOCK_EVENT, READ_EVENT, WRITE_EVENT };
+enum { REGULAR_FILE = 4 };
 #define TO_PYTHON (-1)
 
 struct file {
@@ -526,8 +527,8 @@ static int subscribe(struct process *p, const uint8_t *record, struct subscripti
     if (s->type != READ_EVENT && s->type != WRITE_EVENT)
         return 0;
     struct slot *slot = slot_of(p, u32_at(record + 16));
-    if (!slot || slot->file->kind > LISTENER)
-        return 0;
+    if (!slot || slot->file->kind == MAPPED || slot->file->filetype == REGULAR_FILE)
+        return 0; /* always ready, with a number of bytes */
     if (!(slot->rights & POLL_FD_READWRITE) && !(s->type == READ_EVENT && slot->rights & SOCK_ACCEPT))
         return 0;
     *poll_entry = (struct pollfd){slot->file->fd, s->type == READ_EVENT ? POLLIN : POLLOUT, 0};
