@@ -50,14 +50,15 @@ def arm(process: Process) -> None:
     """Let SIGINT be what the interpreter's own handler makes of it, if the image knows how."""
     try:
         kernel = process.kernel
-        location = kernel.namespace.resolve(NOBODY, kernel.namespace.root, PATH, follow=True)
-        document = bytes(location.node.content().data[:_FILE_MAX])
-        found = signal_words(document, process.executable)
+        node = kernel.namespace.resolve(NOBODY, kernel.namespace.root, PATH, follow=True).node
+        if node.stat().size > _FILE_MAX:
+            return
+        found = signal_words(bytes(node.content().data), process.executable)
         if found is None or not _fits(process, found):
             return
         process.signals.set_action(signal.SIGINT, caught(words=found.of(signal.SIGINT)))
-    except GuestError:
-        return
+    except (GuestError, OSError):
+        return  # without the file SIGINT does what it does by default
 
 
 def signal_words(document: bytes, program: bytes) -> SignalWords | None:
