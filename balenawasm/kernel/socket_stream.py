@@ -76,6 +76,8 @@ class StreamSocket(BaseSocket):
             return None
         if self._host is None or not self._is(State.CONNECTED):
             return None
+        if self.layer is not None:  # how its stream ends is not for native code to know
+            return None
         return FastForm(FAST_SOCKET, self._host.fileno())
 
     # What the families do; the lock is held.

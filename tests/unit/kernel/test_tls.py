@@ -149,6 +149,7 @@ def test_a_conversation(net, authority, outside) -> None:
         assert ssl.DER_cert_to_PEM_cert(facts.certificate).startswith("-----BEGIN")
         assert facts.peer["subjectAltName"] == (("DNS", "server.test"),)
         assert one.remote() == Endpoint(outside, server.port)
+        assert one.fast_form() is None  # native code would take a broken stream for a whole one
         # Our end is closed, theirs is not: what they still have to say arrives.
         one.shutdown(SHUT_WR)
         assert receive(one) == b""
