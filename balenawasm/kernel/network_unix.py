@@ -183,14 +183,25 @@ def peer_of(name: object) -> Endpoint:
     return NOWHERE
 
 
+_senders: Final[dict[object, Endpoint | None]] = {}
+_MOST_SENDERS: Final = 1024
+"""Senders whose names need not be read again."""
+
+
 def sender_of(name: object) -> Endpoint | None:
     """The virtual address of a datagram's sender, from the file it is bound to."""
+    if name in _senders:
+        return _senders[name]
+    sender = None
     if isinstance(name, str):
         directory, _, file = name.rpartition("/")
         host, port = directory.rpartition("/")[2], file.removeprefix("udp-")
         if numeric(host) and port.isdigit():
-            return Endpoint(host, int(port))
-    return None
+            sender = Endpoint(host, int(port))
+        if len(_senders) >= _MOST_SENDERS:
+            _senders.clear()
+        _senders[name] = sender
+    return sender
 
 
 def _alive(path: str, kind: int) -> bool:

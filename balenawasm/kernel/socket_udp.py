@@ -79,6 +79,8 @@ class UdpSocket(BaseSocket):
         self._source = ""
         self._shut = 0
         self._patient = True
+        self._ways: dict[Endpoint, tuple[Door, str]] = {}
+        """How destinations inside are reached, which never changes."""
         self._contacts: OrderedDict[Endpoint, tuple[Door, tuple[str, int]] | None] = OrderedDict()
         """Addresses outside: asked by us, or, with the way back, senders to a published port."""
 
@@ -239,13 +241,16 @@ class UdpSocket(BaseSocket):
     def _way(self, wanted: Endpoint) -> tuple[Door, str | tuple[str, int]]:
         """The door to send by and what the host calls the destination. The lock is held."""
         reservation = self._bound()
-        known = self._contacts.get(wanted)
+        known = self._contacts.get(wanted) or self._ways.get(wanted)
         if known is not None:
             return known
         route = self._route(wanted)
         door = self._door_to(route, reservation)
         if door.directory is not None:
-            return door, door.directory.datagram_path(route.destination)
+            if len(self._ways) >= MOST_PEERS:
+                self._ways.clear()
+            inside = self._ways[wanted] = door, door.directory.datagram_path(route.destination)
+            return inside
         if not door.open_to_all:
             self._contact(wanted, None)
         host = wanted.host
