@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from balenawasm.kernel.network import NetworkStack
-    from balenawasm.vfs.description import Buffers, Description
+    from balenawasm.vfs.description import Buffers, Description, FastForm
     from balenawasm.vfs.node import Caller
     from balenawasm.vfs.socket import Address
 
@@ -207,6 +207,10 @@ class LocalStream(StreamSocket, LocalSocket):
             more = self._recv(caller, rest, flags) if rest else 0
             total = received.size + more
             return Received(total, None, total)
+
+    def fast_form(self) -> FastForm | None:
+        """See StreamSocket; packets are not for code that knows streams."""
+        return super().fast_form() if self.kind == STREAM else None
 
     def _recv(self, caller: Caller, buffers: Buffers, flags: int) -> int:
         if self.kind == SEQPACKET:

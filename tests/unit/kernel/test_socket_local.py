@@ -67,6 +67,7 @@ def test_a_connection(net, web, name, kind) -> None:
     assert (listener.local(), client.remote()) == (name, name)
     assert (server.local(), server.remote(), client.local()) == (name, UNNAMED, UNNAMED)
     assert (server.family, server.kind) == ("unix", kind)
+    assert (server.fast_form() is None) == (kind == SEQPACKET)
     send(client, b"one")
     send(client, b"two")
     assert receive(server)[0] == (b"onetwo" if kind == STREAM else b"one")
