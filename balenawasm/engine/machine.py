@@ -152,11 +152,12 @@ class Machine:
         (execve); then `process.finish` it. Never raises on a guest's account.
         """
         current.process = process
-        following: Content | None = content
+        following = [content]
+        del content  # once it is loaded nobody shall keep it
         accelerator = self._accelerator
         fast = accelerator.enter(process) if accelerator is not None else None
         try:
-            while following is not None:
+            while following:
                 current.outcome = current.replacement = None
                 following = self._run_program(process, following, fast)
         finally:
@@ -166,23 +167,25 @@ class Machine:
             del current.process
 
     def _run_program(
-        self, process: Process, content: Content, fast: FastProcess | None
-    ) -> Content | None:
-        """Run one program; answers the one that takes its place, or None at the process's end."""
+        self, process: Process, contents: list[Content], fast: FastProcess | None
+    ) -> list[Content]:
+        """Run the program in `contents`, which is taken out; answers the one that takes its place,
+        or none at the process's end.
+        """
         name = printable(process.argv[0].decode("utf-8", "replace"))
         try:
             check_stack()
-            program = self.load(content, name=name)
+            program = self.load(contents.pop(), name=name)
         except BalenaWasmError as error:
             self.log(f"{error.message} ({error.hint})" if error.hint else error.message)
             process.finish(Exited(CANNOT_EXECUTE))
-            return None
+            return []
         store = api.wasmtime_store_new(self._engine, 0, 0)
         try:
             outcome = self._execute(program, store, process, fast)
             if current.replacement is not None:
                 if process.killed_by is None:
-                    return current.replacement
+                    return [current.replacement]
                 outcome = process.outcome_of_kill()
             if self._budget is not None:
                 self._budget.leave(process)
@@ -197,7 +200,7 @@ class Machine:
             if self._budget is not None:
                 self._budget.leave(process)
             api.wasmtime_store_delete(store)
-        return None
+        return []
 
     def memory_sizes(self) -> dict[Process, int]:
         """Bytes of linear memory of each guest, where the container's memory is limited."""

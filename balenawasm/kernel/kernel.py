@@ -342,12 +342,16 @@ class Kernel:
             )
 
     def _start(self, process: Process, content: Content) -> None:
-        self._workers.submit(lambda: self._run(process, content))
+        contents = [content]
+        self._workers.submit(lambda: self._run(process, contents))
 
-    def _run(self, process: Process, content: Content) -> None:
+    def _run(self, process: Process, contents: list[Content]) -> None:
+        """Run the one program in `contents`, which is taken out: its code, which may be a copy of
+        many megabytes, is not to stay for as long as the guest runs.
+        """
         process.begin()
         try:
-            self._executor.run(process, content)
+            self._executor.run(process, contents.pop())
         except BaseException as error:  # whatever it is, this thread serves the next guest too
             import traceback  # noqa: PLC0415 - 2 ms of every start that only a bug is worth
 

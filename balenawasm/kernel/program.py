@@ -14,13 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.record import NamedTuple
+from balenawasm.vfs.node import OpenFlags
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from balenawasm.vfs.node import Caller, Content
+    from balenawasm.vfs.node import Caller, Content, Node
     from balenawasm.vfs.path import Namespace
 
 WASM_MAGIC: Final = b"\0asm"
@@ -106,13 +107,25 @@ def load_program(namespace: Namespace, caller: Caller, path: bytes, *, cwd: byte
             raise
         if location.node.filetype != Filetype.REGULAR_FILE:
             raise GuestError(Errno.EACCES)
-        content = location.node.content()
-        if bytes(content.data[:4]) == WASM_MAGIC:
-            return Program(location.path(), content, prefix)
-        interpreter, argument = _interpreter(bytes(content.data[: _LINE_MAX + 1]))
+        start = _start_of(location.node, caller)
+        if start.startswith(WASM_MAGIC):
+            return Program(location.path(), location.node.content(), prefix)
+        interpreter, argument = _interpreter(start)
         prefix = (interpreter, *argument, path, *prefix[1:])
         path = interpreter
     raise GuestError(Errno.ELOOP)
+
+
+def _start_of(node: Node, caller: Caller) -> bytes:
+    """The first bytes of a file: whether the whole of it is worth reading is seen there."""
+    buffer = bytearray(_LINE_MAX + 1)
+    description = node.open(caller, OpenFlags())
+    description.retain()
+    try:
+        count = description.pread(caller, [memoryview(buffer)], 0)
+    finally:
+        description.release()
+    return bytes(buffer[:count])
 
 
 def _interpreter(start: bytes) -> tuple[bytes, tuple[bytes, ...]]:

@@ -12,7 +12,7 @@ file system guards its own state.
 from __future__ import annotations
 
 import stat as stat_mode
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from balenawasm.record import NamedTuple
 from balenawasm.wasi.errno import Errno, GuestError
@@ -84,6 +84,10 @@ class OpenFlags(NamedTuple):
     write: bool = False
     truncate: bool = False
     fdflags: int = 0
+
+
+MAX_CONTENT: Final = 256 << 20
+"""Bytes of the largest program that is copied to be loaded; in an image it is used in its place."""
 
 
 class Content(NamedTuple):

@@ -37,6 +37,7 @@ from balenawasm.vfs.filesystems.hostfile import (
 )
 from balenawasm.vfs.node import (
     FILETYPE_OF_MODE,
+    MAX_CONTENT,
     Caller,
     Capacity,
     Content,
@@ -56,9 +57,6 @@ if TYPE_CHECKING:
 
 KEPT_DIRECTORIES = 64
 """So many directory fds are kept open for the next lookup."""
-
-MAX_CONTENT = 1 << 30
-"""Programs larger than this are refused."""
 
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -378,14 +376,14 @@ class HostFolder(Node):
         self._check_free(name)
         with host_errors:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
-            os.close(os.open(name, flags, mode, dir_fd=self.fd))
+            os.close(os.open(name, flags, kept_mode(mode), dir_fd=self.fd))
         return HostFile(self.fs, self, name)
 
     def mkdir(self, name: bytes, mode: int = 0o755) -> Node:
         """See Node.mkdir."""
         self._check_free(name)
         with host_errors:
-            os.mkdir(name, mode, dir_fd=self.fd)
+            os.mkdir(name, kept_mode(mode), dir_fd=self.fd)
         return self.child(name)
 
     def symlink(self, name: bytes, target: bytes) -> Node:
@@ -399,14 +397,14 @@ class HostFolder(Node):
         """See Node.mkfifo; the host's errno where its file system has none."""
         self._check_free(name)
         with host_errors:
-            os.mkfifo(name, mode, dir_fd=self.fd)
+            os.mkfifo(name, kept_mode(mode), dir_fd=self.fd)
         return HostFifo(self.fs, self, name, Filetype.UNKNOWN)
 
     def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
         """See Node.mksocket: nobody listens behind the node, so the host cannot connect to it."""
         self._check_free(name)
         with host_errors:
-            os.mknod(name, stat_mode.S_IFSOCK | mode, dir_fd=self.fd)
+            os.mknod(name, stat_mode.S_IFSOCK | kept_mode(mode), dir_fd=self.fd)
         return HostSocket(self.fs, self, name, Filetype.SOCKET_STREAM)
 
     def link(self, name: bytes, node: Node) -> None:

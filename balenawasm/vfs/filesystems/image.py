@@ -18,7 +18,16 @@ from balenawasm.vfs.description import FAST_MAPPED, FastForm
 from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.seekable import SeekableDescription, clear
-from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Content, DirEntry, Node, OpenFlags, Stat
+from balenawasm.vfs.node import (
+    FILETYPE_OF_MODE,
+    MAX_CONTENT,
+    Caller,
+    Content,
+    DirEntry,
+    Node,
+    OpenFlags,
+    Stat,
+)
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import Filetype
 
@@ -28,8 +37,6 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Buffers, Description
 
 _FORMAT_MASK = 0o170000
-MAX_CONTENT = 1 << 30
-"""Programs larger than this are refused when they are not stored in one piece."""
 
 
 class ImageFs:

@@ -22,7 +22,7 @@ from balenawasm.vfs.directory import open_directory
 from balenawasm.vfs.filesystems.anonymous import new_device
 from balenawasm.vfs.filesystems.attributes import KeptAttributes
 from balenawasm.vfs.filesystems.seekable import MAX_OFFSET, SeekableDescription, clear, scatter
-from balenawasm.vfs.node import Caller, Content, DirEntry, Node, OpenFlags, Stat
+from balenawasm.vfs.node import MAX_CONTENT, Caller, Content, DirEntry, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import APPEND, Filetype
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 NODE_COST = 1024
 """Bytes charged for each name besides the data: about what its objects take in this process."""
-
-MAX_CONTENT = 1 << 30
-"""Programs larger than this are refused."""
 
 
 class Tmpfs:
