@@ -7,7 +7,9 @@ to whoever opens it; that of a file system in memory has none (`HiddenFifo`). It
 Only the host can tell when the other side has come, and its blocking open cannot be interrupted. So
 it waits on a thread of its own. Should its guest be killed, both sides are opened here for a
 moment, which lets the thread go. (A program on the other side may see a partner that leaves at
-once, as if the guest had been killed a moment later.)
+once, as if the guest had been killed a moment later.) Where the host does not let us open both (the
+pipe's permissions, no fd left), the thread is left behind until somebody comes, and the guest ends
+all the same; at most LEFT_MAX threads are.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from balenawasm.vfs.node import Caller, Node, OpenFlags
 
 PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+LEFT_MAX: Final = 32
 _MEMORY_DIRECTORIES: Final = ("/dev/shm", "/run", "/tmp")  # noqa: S108 - the name is gone at once
 
 
@@ -115,71 +118,108 @@ def open_fifo(
     if flags.write:
         access = os.O_RDWR if flags.read else os.O_WRONLY
     if access == os.O_RDONLY and not flags.fdflags & NONBLOCK:
-        fd = _open_and_wait(caller, path, access)
+        fd = _open_and_wait(caller, path_fd, access)
     else:
         try:
             fd = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno != errno.ENXIO or flags.fdflags & NONBLOCK:
                 raise GuestError(from_oserror(error)) from None
-            fd = _open_and_wait(caller, path, access)
+            fd = _open_and_wait(caller, path_fd, access)
     return FifoDescription(node, flags, fd, on_close)
 
 
-def _open_and_wait(caller: Caller, path: str, access: int) -> int:
-    opening = _Opening(path, access)
+def _open_and_wait(caller: Caller, path_fd: int, access: int) -> int:
+    opening = _Opening(path_fd, access)
     try:
-        try:
-            opening.thread.start()
-        except RuntimeError:
-            raise GuestError(Errno.EAGAIN) from None
-        try:
-            while not opening.done:
-                if not caller.wait(((opening.event, select.POLLIN),)):
-                    raise GuestError(Errno.EAGAIN)  # the kernel itself, which waits for nobody
-        except BaseException:
-            opening.abandon()
-            raise
-        finally:
-            opening.thread.join()
-    finally:
-        os.close(opening.event)
-    if opening.error is not None:
-        raise GuestError(from_oserror(opening.error))
-    os.set_blocking(opening.fd, False)
-    return opening.fd
+        while not opening.done:
+            if not caller.wait(((opening.event, select.POLLIN),)):
+                raise GuestError(Errno.EAGAIN)  # the kernel itself, which waits for nobody
+    except BaseException:
+        opening.abandon()
+        raise
+    return opening.finish()
 
 
 class _Opening:
-    """An open(2) that blocks a thread of its own; `event` is readable once it is done."""
+    """An open(2) that blocks a thread of its own; `event` is readable once it is `done`. EAGAIN
+    when there are no more threads, or too many are left behind.
+    """
 
-    def __init__(self, path: str, access: int) -> None:
+    _left = 0
+    _lock: Final = threading.Lock()
+
+    def __init__(self, path_fd: int, access: int) -> None:
+        if _Opening._left >= LEFT_MAX:
+            raise GuestError(Errno.EAGAIN)
         self.done = False
-        self.fd = -1
-        self.error: OSError | None = None
-        self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.thread = threading.Thread(target=self._run, name="fifo", daemon=True)
-        self._path = path
+        self._fd = -1
+        self._error: OSError | None = None
         self._access = access
+        self._forgotten = False
+        with host_errors:
+            self._path_fd = os.dup(path_fd)  # the thread may outlive the caller's
+            try:
+                self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            except OSError:
+                os.close(self._path_fd)
+                raise
+        self._thread = threading.Thread(target=self._run, name="fifo", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._close()
+            raise GuestError(Errno.EAGAIN) from None
+
+    def _open(self, access: int) -> int:
+        return os.open(f"/proc/self/fd/{self._path_fd}", access | os.O_CLOEXEC)
 
     def _run(self) -> None:
         try:
-            self.fd = os.open(self._path, self._access | os.O_CLOEXEC)
+            self._fd = self._open(self._access)
         except OSError as error:
-            self.error = error
-        self.done = True
-        os.eventfd_write(self.event, 1)
+            self._error = error
+        with self._lock:
+            self.done = True
+            if self.event >= 0:
+                os.eventfd_write(self.event, 1)
+            if not self._forgotten:
+                return
+            _Opening._left -= 1
+        self._close()
+
+    def _close(self, *, opened: bool = True) -> None:
+        for fd in (self.event, self._path_fd, self._fd if opened else -1):
+            if fd >= 0:
+                os.close(fd)
+
+    def finish(self) -> int:
+        """The host fd, non-blocking; GuestError. Once it is done."""
+        self._thread.join()
+        self._close(opened=False)
+        if self._error is not None:
+            raise GuestError(from_oserror(self._error))
+        os.set_blocking(self._fd, False)
+        return self._fd
 
     def abandon(self) -> None:
-        """Nobody waits for it any more: be the other side until the thread has ended."""
+        """Nobody waits for it any more: be the other side until the thread has ended, or leave it
+        behind.
+        """
+        with self._lock:
+            os.close(self.event)  # which makes room for one fd
+            self.event = -1
         with contextlib.suppress(OSError):
-            both = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                self.thread.join()
-            finally:
-                os.close(both)
-        if self.fd >= 0:
-            os.close(self.fd)
+            both = self._open(os.O_RDWR | os.O_NONBLOCK)
+            self._thread.join()
+            os.close(both)
+        with self._lock:
+            if not self.done:
+                self._forgotten = True
+                _Opening._left += 1
+                return
+        self._thread.join()
+        self._close()
 
 
 def path_fd_of(name: bytes, folder_fd: int) -> int:
