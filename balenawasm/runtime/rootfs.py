@@ -111,10 +111,10 @@ def _proc(kernel: Kernel) -> Node:
     return ProcFs(kernel).root
 
 
-def _tmpfs(mode: int) -> Node:
+def _tmpfs(mode: int, size: int = TMPFS_BYTES) -> Node:
     from balenawasm.vfs.filesystems.tmpfs import Tmpfs  # noqa: PLC0415 - see above
 
-    return Tmpfs(TMPFS_BYTES, mode=mode).root
+    return Tmpfs(size, mode=mode).root
 
 
 def host_program(path: Path) -> Program:
@@ -171,7 +171,7 @@ def _root(
 
             return mounted_node(mount, places), rest
     if not bundle.layers:
-        return _tmpfs(0o755), rest
+        return _tmpfs(0o755, bundle.limits.storage or TMPFS_BYTES), rest
     paths.directory.mkdir(mode=0o700, exist_ok=True)
     lowers = []
     for layer in reversed(bundle.layers):

@@ -167,6 +167,8 @@ def test_a_container_at_its_limit_harms_no_other(project: tuple[Cli, int]) -> No
     assert len(kept) < 5000
     assert any("lines dropped: more than 100 a second" in line for line in whole_log(cli, "log"))
     assert services(cli)["sprinter"]["exit_code"] == 128 + 24
+    (ended,) = json.loads(cli("inspect", "sprinter").stdout)
+    assert (ended["state"], ended["usage"], ended["processes"]) == ("exited", None, [])
     assert "1 s of processor time" in "\n".join(whole_log(cli, "sprinter"))
 
     before, began = usage(cli, "spinner")["cpu_seconds"], time.monotonic()

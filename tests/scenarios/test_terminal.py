@@ -36,7 +36,7 @@ def service(python_home: object, tmp_path_factory: pytest.TempPathFactory) -> It
         '    command: ["python", "-c", "import time; time.sleep(600)"]\n'
         "  screen:\n    image: balenaos/python\n    tty: true\n"
         '    command: ["python", "-c", "import sys, time; print(sys.stdout.isatty(), end=\'.\');'
-        " print(open(\'/dev/tty\').isatty()); time.sleep(600)\"]\n"
+        " print(open('/dev/tty').isatty()); time.sleep(600)\"]\n"
     )
     cli = Cli(python_home, directory)  # type: ignore[arg-type]
     cli("up", "-d")

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from daemon_parts import project, service, status_of, until
+from daemon_parts import end, project, service, status_of, until
 
-from balenawasm.supervisor.client import SupervisorClient, SupervisorError
+from balenawasm.supervisor.client import SupervisorClient, SupervisorError, ensure_running
 from balenawasm.supervisor.status import ServiceState
 from balenawasm.supervisor.target_state import RestartPolicy, TargetStateError
 
@@ -149,3 +149,16 @@ def test_a_writer_runs_on_when_its_reader_comes_back(
     client.apply(pipeline(layer, b"burst"))
     until(lambda: state(client, "reader") is ServiceState.EXITED)
     assert lines(client, "reader")[1:] == [f"{number:08}" for number in range(1000)]
+
+
+def test_the_next_supervisor_makes_the_pipe_anew(
+    home: Home, client: SupervisorClient, layer: Digest
+) -> None:
+    target = pipeline(layer, b"drip")
+    both = tuple(one._replace(restart=RestartPolicy.ALWAYS) for one in target.services)
+    client.apply(target._replace(services=both))
+    until(lambda: bool(numbers(client)))
+    end(home)
+    client = ensure_running(home)
+    until(lambda: numbers(client).count(0) == 2)
+    until(lambda: numbers(client).count(20) >= 1)
