@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Tables = Mapping[str, Mapping[str, Syscall]]
 
-NEVER = {"proc_exit"}
+NEVER = {"proc_exit", "exit"}
 """They only end the storm."""
 COUNTER_AT, SEED_AT, LIMIT_AT = 0, 8, 16
 TEXTS_AT, TEXT_SIZE = 1024, 64
