@@ -295,8 +295,16 @@ static void skip(struct iovec **vector, int *count, size_t done)
 static ssize_t give_once(struct file *file, struct iovec *vector, int count)
 {
     if (file->kind == POLITE_STREAM) { /* the fd may block: no more than poll has promised */
-        size_t length = vector->iov_len < PROMISED ? vector->iov_len : PROMISED;
-        return write(file->fd, vector->iov_base, length);
+        struct iovec first[BUFFERS_MAX];
+        size_t left = PROMISED;
+        int number = 0;
+        for (; number < count && left; number++) {
+            first[number] = vector[number];
+            if (first[number].iov_len > left)
+                first[number].iov_len = left;
+            left -= first[number].iov_len;
+        }
+        return writev(file->fd, first, number);
     }
     if (file->kind != SOCKET)
         return writev(file->fd, vector, count);

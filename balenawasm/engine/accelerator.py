@@ -201,9 +201,6 @@ def _address_of(view: memoryview) -> int:
     return address
 
 
-_LEARNER: Final = ctypes.PYFUNCTYPE(None, ctypes.c_uint32)
-
-
 def _learn(fd: int) -> None:
     """Called from C. No exception may leave it: without a filled slot the handler is asked."""
     try:
@@ -253,9 +250,12 @@ class Accelerator:
 _learner: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint32)(_learn)
 
 
-def load() -> Accelerator | None:
+LIBRARY: Final = Path(__file__).with_name(f"_accelerator{EXTENSION_SUFFIXES[0]}")
+"""Where setuptools puts it (pyproject.toml). It is no module: nothing in it knows Python."""
+
+
+def load(path: Path = LIBRARY) -> Accelerator | None:
     """The accelerator, or None where it has not been built or is another version's."""
-    path = Path(__file__).with_name(f"_accelerator{EXTENSION_SUFFIXES[0]}")
     try:
         library = ctypes.PyDLL(str(path))
         library.accelerator_abi.restype = ctypes.c_uint32

@@ -30,6 +30,7 @@ from balenawasm.kernel.network import NetworkStack
 from balenawasm.kernel.outcome import Exited, Outcome, Signaled
 from balenawasm.kernel.pipe import make_pipe
 from balenawasm.kernel.program import Program
+from balenawasm.kernel.stream import Stream
 from balenawasm.personality.preview1 import TABLE
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.image import ImageFs
@@ -65,6 +66,7 @@ NAMES = (
     "fd_read fd_write fd_seek fd_tell fd_fdstat_get fd_fdstat_set_flags fd_fdstat_set_rights"
     " fd_close fd_renumber path_open sock_recv sock_send poll_oneoff clock_time_get"
 )
+POLITE = 10
 PATHS = (b"image/data", b"vol/file", b"mem")
 DATA = bytes(range(256)) * 64
 
@@ -191,7 +193,7 @@ class Calls:
         )
         arguments: dict[str, Callable[[], list[int]]] = {
             "fd_read": lambda: [self.fd(0, 4, 5, 6, 7, 8), *self.vectors(), self.place()],
-            "fd_write": lambda: [self.fd(2, 4, 5), *self.vectors(), self.place()],
+            "fd_write": lambda: [self.fd(2, 4, 5, POLITE), *self.vectors(), self.place()],
             "fd_seek": lambda: [
                 self.fd(6, 7, 8),
                 self.pick(0, 1, 100, -1, -50, 16000, 1 << 62, -(1 << 63)),
@@ -247,7 +249,7 @@ class Calls:
                 struct.pack_into("<QB7xI4xQQH", data, at, index, 0, self.pick(0, 1), 0, 0, 0)
             else:
                 kind = self.pick(1, 1, 1, 2, 2, 2, 2, 0)
-                fd = self.pick(*4 * (0, 2, 4, 5, 4, 5), 6, 8)
+                fd = self.pick(*4 * (0, 2, 4, 5, POLITE), 6, 8)
                 struct.pack_into("<QB7xI4xQQH", data, at, index, kind, fd & 1, 1 << 40, 0, 0)
                 if kind:
                     struct.pack_into("<I", data, at + 16, fd)
@@ -256,7 +258,7 @@ class Calls:
     def module(self, count: int) -> bytes:
         """A guest that makes them, then writes its memory to fd 1."""
         calls = [("path_open", opening(path)) for path in (0, 0, 1, 2)]
-        calls += [("fd_fdstat_set_flags", [fd, w.NONBLOCK]) for fd in (0, 2, 4, 5)]
+        calls += [("fd_fdstat_set_flags", [fd, w.NONBLOCK]) for fd in (0, 2, 4, 5, POLITE)]
         calls += [self.one() for _ in range(count)]
         lines = []
         for index, (name, arguments) in enumerate(calls):
@@ -276,7 +278,7 @@ class Calls:
 
 
 def perform(world: World, wasm: bytes) -> tuple[Outcome | None, bytes, bytes]:
-    """Run a guest of random calls: how it ended, its memory, and what it wrote into a pipe."""
+    """Run a guest of random calls: how it ended, its memory, and what it wrote into pipes."""
     filled, full = make_pipe()
     reading, writing = make_pipe()
     dump, dumped = make_pipe()
@@ -284,18 +286,23 @@ def perform(world: World, wasm: bytes) -> tuple[Outcome | None, bytes, bytes]:
     for end in (reading, dump, full):
         end.retain()
     one, other = world.stack.new_pair()
-    process = world.start(wasm, {0: filled, 1: dumped, 2: writing, 4: one, 5: other})
+    # As the container's standard output: an open file that the host shares with us.
+    polite_reading, polite_fd = os.pipe()
+    polite = Stream.inherited(polite_fd, owned=True)
+    fds = {0: filled, 1: dumped, 2: writing, 4: one, 5: other, POLITE: polite}
+    process = world.start(wasm, fds)
     outcome = process.wait_exit(LONG)
     contents = []
-    for end in (dump, reading):
-        os.set_blocking(end.host_fd, True)
+    for fd in (dump.host_fd, reading.host_fd, polite_reading):
+        os.set_blocking(fd, True)
         pieces = []
-        while piece := os.read(end.host_fd, 1 << 16):
+        while piece := os.read(fd, 1 << 16):
             pieces.append(piece)
         contents.append(b"".join(pieces))
+    os.close(polite_reading)
     for end in (reading, dump, full):
         end.release()
-    return outcome, contents[0], contents[1]
+    return outcome, contents[0], contents[1] + contents[2]
 
 
 @pytest.mark.parametrize("seed", range(12))
