@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +41,20 @@ def outside_network() -> Iterator[str]:
                 os._exit(99)  # nothing that follows would be where it thinks
     finally:
         os.close(before)
+
+
+def add_inet6(address: str) -> None:
+    """Give such a namespace an IPv6 address, and wait until it can be used: the host checks an
+    address for a moment, and until then it may be neither bound to nor sent from.
+    """
+    subprocess.run(["ip", "address", "add", f"{address}/64", "dev", "lo", "nodad"], check=True)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with socket.create_server((address, 0), family=socket.AF_INET6) as server:
+                name = server.getsockname()[:2]
+                socket.create_connection(name, 30).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

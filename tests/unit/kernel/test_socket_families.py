@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,7 @@ from balenawasm.vfs.endpoint import ANY, LOOPBACK, LOOPBACK6, Endpoint
 from balenawasm.vfs.socket import INET6, MSG_DONTWAIT, MSG_WAITALL
 from balenawasm.wasi.errno import Errno, GuestError
 from balenawasm.wasi.flags import NONBLOCK
-from tests.outside import outside_network
+from tests.outside import add_inet6, outside_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +81,7 @@ def test_an_ipv6_listener_tells_the_real_peer_of_a_published_port(net) -> None:
 
 def test_outside_over_ipv6_by_grant(net) -> None:
     with outside_network():
-        subprocess.run(["ip", "address", "add", "2001:db8::1/64", "dev", "lo", "nodad"], check=True)
+        add_inet6("2001:db8::1")
         with socket.create_server(("2001:db8::1", 0), family=socket.AF_INET6) as server:
             port = server.getsockname()[1]
             grants = OutboundPolicy.from_texts([f"tcp://[2001:db8::1]:{port}"])

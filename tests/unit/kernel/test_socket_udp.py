@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +20,7 @@ from balenawasm.vfs.endpoint import ANY, LOOPBACK, LOOPBACK6, NOWHERE, Endpoint
 from balenawasm.vfs.socket import INET6, MSG_DONTWAIT, MSG_PEEK
 from balenawasm.wasi.errno import Errno
 from balenawasm.wasi.flags import NONBLOCK, SHUT_RD, SHUT_WR, Filetype
-from tests.outside import outside_network
+from tests.outside import add_inet6, outside_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,7 +299,7 @@ def test_outside_is_denied_with_the_grant_that_helps(net) -> None:
 
 def test_outside_by_grant_and_only_who_was_asked_gets_in(net) -> None:
     with outside_network() as address:
-        subprocess.run(["ip", "address", "add", "2001:db8::1/64", "dev", "lo", "nodad"], check=True)
+        add_inet6("2001:db8::1")
         servers = []
         for family, host in ((socket.AF_INET, address), (socket.AF_INET6, "2001:db8::1")):
             servers.append(socket.socket(family, socket.SOCK_DGRAM))
