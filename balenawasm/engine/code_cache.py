@@ -12,7 +12,8 @@ each file is looked at before each use: ours, regular, writable by us only, of t
 `verify` reads all of it. What fails is compiled anew.
 
 The module that is compiled is a private copy: a guest that can write the file cannot change it
-between hashing and compiling, and so cannot put its code in another program's place.
+between hashing and compiling, and so cannot put its code in another program's place. At most
+COMPILATIONS_MAX compilations run at once for one process, since guests start them, too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
     from balenawasm.vfs.node import Content
 
+COMPILATIONS_MAX: Final = 2
+"""Each uses all processors, and ten times the module's memory."""
 _SUFFIX: Final = ".native"
 _CHECK_SUFFIX: Final = ".check"
 _LOCK_SUFFIX: Final = ".lock"
@@ -62,6 +66,7 @@ class CodeCache:
         self._identities = root / _IDENTITIES
         self._known: dict[str, str] = {}
         self._prepared = False
+        self._slots = threading.BoundedSemaphore(COMPILATIONS_MAX)
 
     def compiled(
         self,
@@ -72,7 +77,8 @@ class CodeCache:
     ) -> Path:
         """The native code of a program, compiled now if need be; blocks until it is there.
 
-        `progress` is called about ten times a second while it waits. Raises NotAProgramError,
+        `progress` is called about ten times a second while it waits; what it raises ends the
+        compilation. Raises NotAProgramError,
         InvalidModuleError, CompileError (the compiler died, no space) and CodeCacheError; then
         nothing is left behind. `name` is for messages.
         """
@@ -180,9 +186,13 @@ class CodeCache:
     # Compiling.
 
     def _compile(self, content: Content, name: str, progress: Progress | None) -> Path:
-        with private_copy(content.data) as (source, module), self._in_use():
+        report = progress or _silent
+        with (
+            self._slot(name, len(content.data), report),
+            private_copy(content.data) as (source, module),
+            self._in_use(),
+        ):
             path = self._path(module)
-            report = progress or _silent
             with _lock(path.with_suffix(_LOCK_SUFFIX), name, len(content.data), report):
                 if not self._usable(path):
                     self._compile_into(path, source, name, report)
@@ -190,6 +200,17 @@ class CodeCache:
             self._known[content.identity] = module
             self._remember(content.identity, module)
         return path
+
+    @contextlib.contextmanager
+    def _slot(self, name: str, size: int, report: Progress) -> Iterator[None]:
+        """Wait until one more compilation may run, reporting."""
+        started = time.monotonic()
+        while not self._slots.acquire(timeout=_RETRY_SECONDS):
+            report(CompileProgress(name, size, time.monotonic() - started, None))
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     def _compile_into(self, path: Path, source: int, name: str, report: Progress) -> None:
         with _explained(self._directory), pending_file(self._directory, mode=0o600) as pending:

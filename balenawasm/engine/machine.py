@@ -37,7 +37,7 @@ from balenawasm.engine.program_file import CANNOT_EXECUTE
 from balenawasm.engine.thread_stack import check_stack
 from balenawasm.engine.traps import printable, summary, take_trap
 from balenawasm.errors import BalenaWasmError
-from balenawasm.kernel.outcome import Exited, Outcome, Signaled, Trapped
+from balenawasm.kernel.outcome import Exited, Killed, Outcome, Signaled, Trapped
 from balenawasm.kernel.session import current
 
 if TYPE_CHECKING:
@@ -175,7 +175,12 @@ class Machine:
         name = printable(process.argv[0].decode("utf-8", "replace"))
         try:
             check_stack()
-            program = self.load(contents.pop(), name=name)
+            program = self.load(
+                contents.pop(), name=name, progress=lambda _: process.check_killed()
+            )
+        except Killed:
+            process.finish(process.outcome_of_kill())
+            return []
         except BalenaWasmError as error:
             self.log(f"{error.message} ({error.hint})" if error.hint else error.message)
             process.finish(Exited(CANNOT_EXECUTE))
