@@ -115,8 +115,10 @@ class LocalNames:
     def owner(self, host_name: object) -> Owner:
         """Whose socket the host says a connection or datagram is from."""
         if isinstance(host_name, bytes) and host_name.startswith(_PREFIX):
-            pid = host_name.rpartition(b"/")[2]
-            return Owner(UNNAMED, int(pid) if pid.isdigit() else 0)
+            maker, _, pid = host_name.removeprefix(_PREFIX).rpartition(b"/")
+            # Another container's pid would be that of a stranger here.
+            ours = maker.startswith(self._token.encode()) and pid.isdigit()
+            return Owner(UNNAMED, int(pid) if ours else 0)
         if isinstance(host_name, str):
             return self._owners.get(host_name.rpartition("/")[2], NO_OWNER)
         return NO_OWNER
@@ -171,7 +173,8 @@ class LocalNames:
 
     def _new_file(self) -> str:
         self._loopback.join(_FOLDER)
-        return self._loopback.path(f"{_FOLDER}/{next(self._numbers)}")
+        # With a name that no other container's socket has: by it `owner` knows whose it is.
+        return self._loopback.path(f"{_FOLDER}/{self._token}-{next(self._numbers)}")
 
 
 def make_socket_node(namespace: Namespace, path: bytes) -> Node:

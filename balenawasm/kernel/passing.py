@@ -5,7 +5,8 @@ them here. When the message is thrown away unread, the host closes that end, and
 kept here, tells: such files are let go of when the next ones are sent. A pipe that comes from
 another container is not known here and is closed: files do not travel between containers.
 
-Limits: MOST_PASSED a message, MOST_ON_THE_WAY messages (EMFILE). Lock: one, innermost.
+Limits: MOST_PASSED a message, MOST_ON_THE_WAY messages and MOST_FILES files in all of them (EMFILE):
+sockets that are on their way through each other are never let go of. Lock: one, innermost.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from balenawasm.vfs.description import Description
 
 MOST_ON_THE_WAY: Final = 256
+MOST_FILES: Final = 1024
 
 
 class _Parcel(NamedTuple):
@@ -48,7 +50,8 @@ class PassedFiles:
             raise GuestError(Errno.EINVAL)
         self.sweep()
         with self._lock:
-            if len(self._parcels) >= MOST_ON_THE_WAY:
+            waiting = sum(len(parcel.files) for parcel in self._parcels.values())
+            if len(self._parcels) >= MOST_ON_THE_WAY or waiting + len(files) > MOST_FILES:
                 raise GuestError(Errno.EMFILE)
             try:
                 reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
