@@ -120,7 +120,7 @@ class Kernel:
         try:
             self._check_directory(process, cwd)
             if program is None and path is not None:
-                program = load_program(self.namespace, process, path, cwd=cwd)
+                program = load_program(self.namespace, process, path, cwd=cwd, environ=environ)
             elif program is None:
                 program = find_program(self.namespace, process, argv[0], cwd=cwd, environ=environ)
             _take_program(process, program, argv)
@@ -206,7 +206,7 @@ class Kernel:
         if cwd is not None:
             self._check_directory(process, cwd)
         if program is None:
-            program = load_program(self.namespace, process, path, cwd=directory)
+            program = load_program(self.namespace, process, path, cwd=directory, environ=environ)
         parent = process.vfork_parent
         if parent is None:
             process.unbind_memory()

@@ -6,7 +6,9 @@ magic number, or with `#!` and the path of an interpreter that is one.
 
 Scripts as on Linux (execve(2), binfmt_script): the first line counts up to 255 bytes; what follows
 the interpreter's path is one argument, blanks and all; an interpreter may be a script itself, four
-levels deep at most; its path is not looked for in PATH.
+levels deep at most; its path is not looked for in PATH. `#!/usr/bin/env NAME` and `env -S NAME
+ARGUMENT ...` also work where there is no `env`: an image that holds one language has no other
+programs.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from balenawasm.wasi.flags import Filetype
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from balenawasm.vfs.location import Location
     from balenawasm.vfs.node import Caller, Content, Node
     from balenawasm.vfs.path import Namespace
 
@@ -33,6 +36,7 @@ _SCRIPT_MAGIC: Final = b"#!"
 _LINE_MAX: Final = 255
 _LEVELS_MAX: Final = 4
 _BLANKS: Final = b" \t"
+_ENV_PATHS: Final = (b"/usr/bin/env", b"/bin/env")
 
 
 class MissingInterpreterError(GuestError):
@@ -68,7 +72,7 @@ def find_program(
     refused: GuestError | None = None
     for candidate in _candidates(name, cwd, environ):
         try:
-            return load_program(namespace, caller, candidate, cwd=cwd)
+            return load_program(namespace, caller, candidate, cwd=cwd, environ=environ)
         except GuestError as error:
             if error.errno not in (Errno.ENOENT, Errno.ENOTDIR, Errno.EACCES):
                 raise
@@ -95,16 +99,25 @@ def _below(cwd: bytes, path: bytes) -> bytes:
     return path if path.startswith(b"/") else cwd.rstrip(b"/") + b"/" + path
 
 
-def load_program(namespace: Namespace, caller: Caller, path: bytes, *, cwd: bytes) -> Program:
-    """Load the program at a path, as execve(2) does; the errors of `find_program`."""
+def load_program(
+    namespace: Namespace, caller: Caller, path: bytes, *, cwd: bytes, environ: Sequence[bytes]
+) -> Program:
+    """Load the program at a path, as execve(2) does; the errors of `find_program`. `environ` is for
+    scripts that go through `env`.
+    """
     prefix: tuple[bytes, ...] = ()
+    argument: tuple[bytes, ...] = ()
     for _level in range(_LEVELS_MAX + 1):
         try:
             location = namespace.resolve(caller, namespace.root, _below(cwd, path), follow=True)
         except GuestError as error:
-            if prefix and error.errno in (Errno.ENOENT, Errno.ENOTDIR):
+            if not prefix or error.errno not in (Errno.ENOENT, Errno.ENOTDIR):
+                raise
+            words = _env_words(argument) if path in _ENV_PATHS else ()
+            if not words:
                 raise MissingInterpreterError(path) from None
-            raise
+            path, location = _look_up(namespace, caller, words[0], cwd=cwd, environ=environ)
+            prefix = (*words, *prefix[2:])
         if location.node.filetype != Filetype.REGULAR_FILE:
             raise GuestError(Errno.EACCES)
         start = _start_of(location.node, caller)
@@ -114,6 +127,31 @@ def load_program(namespace: Namespace, caller: Caller, path: bytes, *, cwd: byte
         prefix = (interpreter, *argument, path, *prefix[1:])
         path = interpreter
     raise GuestError(Errno.ELOOP)
+
+
+def _env_words(argument: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The program and its arguments that `env` would run, nothing for its other uses: `-S` alone of
+    the options, no quotes, no variables.
+    """
+    text = b"".join(argument)
+    words = tuple(text[2:].split()) if text.startswith(b"-S") else argument
+    return words if words and not words[0].startswith(b"-") and b"=" not in words[0] else ()
+
+
+def _look_up(
+    namespace: Namespace, caller: Caller, name: bytes, *, cwd: bytes, environ: Sequence[bytes]
+) -> tuple[bytes, Location]:
+    """The regular file that a name means in PATH."""
+    for path in _candidates(name, cwd, environ):
+        try:
+            location = namespace.resolve(caller, namespace.root, path, follow=True)
+        except GuestError as error:
+            if error.errno not in (Errno.ENOENT, Errno.ENOTDIR, Errno.EACCES):
+                raise
+        else:
+            if location.node.filetype == Filetype.REGULAR_FILE:
+                return path, location
+    raise MissingInterpreterError(name)
 
 
 def _start_of(node: Node, caller: Caller) -> bytes:

@@ -114,7 +114,7 @@ def script(namespace: Namespace, name: bytes, text: bytes) -> None:
 )
 def test_scripts(namespace: Namespace, text: bytes, prefix: tuple[bytes, ...]) -> None:
     script(namespace, b"s", text)
-    program = load_program(namespace, NOBODY, b"/app/s", cwd=b"/app")
+    program = load_program(namespace, NOBODY, b"/app/s", cwd=b"/app", environ=())
     assert program.path == b"/app/tool"
     assert program.prefix == prefix
     assert program.arguments([b"zero", b"one", b""])[-3:] == (b"/app/s", b"one", b"")
@@ -137,7 +137,7 @@ def test_scripts(namespace: Namespace, text: bytes, prefix: tuple[bytes, ...]) -
 def test_scripts_that_cannot_run(namespace: Namespace, text: bytes, errno: Errno) -> None:
     script(namespace, b"s", text)
     with pytest.raises(GuestError) as caught:
-        load_program(namespace, NOBODY, b"s", cwd=b"/app")
+        load_program(namespace, NOBODY, b"s", cwd=b"/app", environ=())
     assert caught.value.errno == errno
 
 
@@ -145,7 +145,7 @@ def test_scripts_of_scripts(namespace: Namespace) -> None:
     script(namespace, b"s0", b"#!/app/tool -t\n")
     for level in range(1, 5):
         script(namespace, b"s%d" % level, b"#!/app/s%d -%d\n" % (level - 1, level))
-    program = load_program(namespace, NOBODY, b"s3", cwd=b"/app")
+    program = load_program(namespace, NOBODY, b"s3", cwd=b"/app", environ=())
     assert program.arguments([b"s3", b"a"]) == (
         *(b"/app/tool", b"-t"),
         *(b"/app/s0", b"-1"),
@@ -154,7 +154,7 @@ def test_scripts_of_scripts(namespace: Namespace) -> None:
         *(b"s3", b"a"),
     )
     with pytest.raises(GuestError) as caught:
-        load_program(namespace, NOBODY, b"s4", cwd=b"/app")
+        load_program(namespace, NOBODY, b"s4", cwd=b"/app", environ=())
     assert caught.value.errno == Errno.ELOOP
 
 
@@ -170,6 +170,54 @@ def test_a_script_through_env(namespace: Namespace) -> None:
         b"/usr/bin/hello.py",
         b"-v",
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "prefix"),
+    [
+        (b"/usr/bin/env tool", (b"tool",)),
+        (b"/bin/env tool", (b"tool",)),
+        (b"/usr/bin/env -S tool -u  -B", (b"tool", b"-u", b"-B")),
+        (b"/usr/bin/env -Stool", (b"tool",)),
+        (b"/usr/bin/env /app/tool", (b"/app/tool",)),
+        (b"/usr/bin/env inner", (b"/app/tool", b"-x", b"/app/inner")),
+    ],
+)
+def test_a_script_through_env_in_an_image_without_env(
+    namespace: Namespace, line: bytes, prefix: tuple[bytes, ...]
+) -> None:
+    script(namespace, b"inner", b"#!/app/tool -x\n")
+    script(namespace, b"s", b"#!" + line + b"\n")
+    path = (b"PATH=/nowhere:/app/text:/app",)
+    program = load_program(namespace, NOBODY, b"/app/s", cwd=b"/", environ=path)
+    assert program.path == b"/app/tool"
+    assert program.prefix == (*prefix, b"/app/s")
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        (b"/usr/bin/env", b"/usr/bin/env"),
+        (b"/usr/bin/env nothing", b"nothing"),
+        (b"/usr/bin/env tool -u", b"tool -u"),
+        (b"/usr/bin/env -i tool", b"/usr/bin/env"),
+        (b"/usr/bin/env -S", b"/usr/bin/env"),
+        (b"/usr/bin/env -S A=1 tool", b"/usr/bin/env"),
+        (b"/usr/local/bin/env tool", b"/usr/local/bin/env"),
+    ],
+)
+def test_what_env_cannot_find(namespace: Namespace, line: bytes, missing: bytes) -> None:
+    script(namespace, b"s", b"#!" + line + b"\n")
+    with pytest.raises(MissingInterpreterError) as caught:
+        load_program(namespace, NOBODY, b"/app/s", cwd=b"/", environ=(b"PATH=/app",))
+    assert caught.value.interpreter == missing
+
+
+def test_scripts_that_interpret_each_other_through_env(namespace: Namespace) -> None:
+    script(namespace, b"s", b"#!/usr/bin/env s\n")
+    with pytest.raises(GuestError) as caught:
+        load_program(namespace, NOBODY, b"/app/s", cwd=b"/", environ=(b"PATH=/app",))
+    assert caught.value.errno == Errno.ELOOP
 
 
 def test_a_missing_interpreter_is_named(namespace: Namespace) -> None:
