@@ -171,6 +171,7 @@ def _signed(text: bytes) -> int:
 
 COMMANDS: Final[Mapping[bytes, tuple[int, Callable[[Kernel, Process, list[bytes]], bytes]]]] = {
     b"close": (1, _close),
+    b"cputime": (0, lambda k, p, a: b"%d" % p.cpu_time_ns()),
     b"dup2": (2, _dup2),
     b"fd": (0, _named_fd),
     b"getpgid": (1, lambda k, p, a: b"%d" % k.processes.getpgid(p, number_in(a[0]))),

@@ -41,6 +41,24 @@ def test_starts_in_its_working_directory_with_a_sane_world(container) -> None:
     ]
 
 
+def test_processor_time_and_names(container) -> None:
+    printed = container().run(
+        "import os, platform, socket, time\n"
+        "own = time.process_time\n"
+        "start, began = own(), time.monotonic()\n"
+        "time.sleep(0.5)\n"
+        "waited = own() - start\n"
+        "while own() - start < 0.2: pass\n"
+        "used, passed = own() - start, time.monotonic() - began\n"
+        "print(waited < 0.5, 0.2 <= used <= passed, time.thread_time() >= own() - 0.2)\n"
+        "print(time.process_time_ns() // 10**9 == int(own()), os.times().user >= used)\n"
+        "print({os.uname().nodename, platform.node(), socket.gethostname()})\n"
+    )
+    assert printed.splitlines()[:2] == ["True True True", "True True"]
+    assert printed.count("'") == 2
+    assert "(none)" not in printed
+
+
 def test_it_is_root_and_owns_its_files(container) -> None:
     printed = container().run(
         "import getpass, grp, os, pathlib, pwd, tarfile\n"

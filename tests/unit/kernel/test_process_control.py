@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -299,6 +300,18 @@ def test_a_stopped_child(caller: Caller, kernel: Kernel) -> None:
     assert wait_for(caller, pid, "untraced,continued") == (pid, 0xFFFF)
     with refused(Errno.EINVAL):
         wait_for(caller, pid, "sometimes")
+
+
+def test_processor_time(caller: Caller) -> None:
+    caller.process.begin()
+    before = int(caller.command("cputime"))
+    assert before >= 0
+    for _ in range(100_000):
+        if int(caller.command("cputime")) > before:
+            break
+    assert before < int(caller.command("cputime")) <= time.thread_time_ns()
+    with refused(Errno.EINVAL):
+        caller.command("cputime 1")
 
 
 def test_groups_and_sessions(caller: Caller) -> None:
