@@ -145,6 +145,8 @@ def _child_fds(caller: Process, wanted: dict[int, int]) -> tuple[dict[int, FdEnt
         if number > 2:
             passed.append(b"%d=%d" % (number, number))
     free = max(table, default=2) + 1
+    if free + len(moved) > caller.limits.open_files:
+        raise GuestError(Errno.EMFILE)
     for number, entry in moved:
         table[free] = entry
         passed.append(b"%d=%d" % (number, free))

@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from balenawasm.wasi.errno import Errno, GuestError
+
 if TYPE_CHECKING:
     from balenawasm.kernel.process import Process
 
@@ -45,7 +47,7 @@ class Timers:
 
     def set(self, process: Process, value_ns: int, interval_ns: int = 0) -> tuple[int, int]:
         """Send SIGALRM in `value_ns` and every `interval_ns` after that; 0 disarms, or sends it
-        once. Answers what was left of the timer before and its interval.
+        once. Answers what was left of the timer before and its interval. EAGAIN: no more threads.
         """
         pid = process.pid
         with self._changed:
@@ -59,8 +61,13 @@ class Timers:
             self._timers[pid] = timer
             self._push(timer)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="timers", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="timers", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads
+                    del self._timers[pid]
+                    raise GuestError(Errno.EAGAIN) from None
+                self._thread = thread
             self._changed.notify()
             first = pid not in self._known
             self._known.add(pid)
