@@ -288,8 +288,8 @@ class Zygote:
         runner.close()
         if runner.id:
             cgroup.remove(runner.id)
-        else:
-            forget_rehearsal(self._home, runner.pid)
+        # Also of one that had got its container: it may have been killed before it turned to that.
+        forget_rehearsal(self._home, runner.pid)
 
 
 def run_next(home: Home, machine: Machine, channel: Channel) -> int:

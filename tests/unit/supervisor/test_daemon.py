@@ -271,20 +271,18 @@ def test_a_lost_runner_is_restarted(client: SupervisorClient, layer: Digest) -> 
 def test_a_lost_zygote_is_replaced(home: Home, client: SupervisorClient, layer: Digest) -> None:
     always = service("sleep", layer, restart=RestartPolicy.ALWAYS)
     client.apply(project(always, service("spin", layer)))
-    (zygote,) = set(processes_of(home)) - {str(client.ping().pid)} - runners_of(client)
+    # Runners are the zygote's children.
+    (zygote,) = (pid for pid in processes_of(home) if parent_of(pid) == client.ping().pid)
     os.kill(int(zygote), signal.SIGKILL)
     until(lambda: status_of(client, "sleep").restarts == 1)
     until(lambda: status_of(client, "sleep").state is ServiceState.RUNNING)
     assert status_of(client, "spin").exit_code == 137
 
 
-def runners_of(client: SupervisorClient) -> set[str]:
-    found = set()
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError), open(f"/proc/{entry}/comm") as file:
-            if file.read() == "balenawasm-run\n":
-                found.add(entry)
-    return found
+def parent_of(pid: str) -> int:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+    return 0
 
 
 def runner_of(client: SupervisorClient, container: str | None) -> int:
