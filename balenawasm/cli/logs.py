@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from balenawasm.cli.output import terminal_text
 from balenawasm.cli.project import check_services, find_supervisor, project_option, select_project
 from balenawasm.cli.state import open_home
 from balenawasm.runtime import jsonform
@@ -64,7 +65,10 @@ def logs_command(
 def print_lines(
     lines: Iterable[LogLine], services: list[str], *, timestamps: bool = False, prefix: bool = True
 ) -> None:
-    """Print log lines under coloured service names, standard error to standard error."""
+    """Print log lines under coloured service names, standard error to standard error.
+
+    At a terminal nothing that a service writes moves the cursor or poses as another's line.
+    """
     width = max(map(len, services), default=0)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(sorted(services))}
     for line in lines:
@@ -73,4 +77,5 @@ def print_lines(
             head = click.style(f"{line.service:<{width}} | ", fg=colours.get(line.service))
         if timestamps:
             head += f"{line.time} "
-        click.echo(head + line.line, file=sys.stderr if line.stream == "stderr" else sys.stdout)
+        file = sys.stderr if line.stream == "stderr" else sys.stdout
+        click.echo(head + (terminal_text(line.line) if file.isatty() else line.line), file=file)

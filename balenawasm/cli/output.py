@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +13,11 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_ACTED_UPON = re.compile(
+    r"\x1b\[[0-9;:]*m|[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""Colours; control characters but for the tab; characters that turn the direction of writing."""
+_RESET = "\x1b[0m"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -39,6 +45,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for line in (columns, *rows):
         padded = (cell.ljust(width + 3) for cell, width in zip(line, widths, strict=True))
         click.echo("".join(padded).rstrip())
+
+
+def terminal_text(text: str) -> str:
+    """A guest's text for a terminal: of what a terminal acts upon only tabs and colours are left,
+    which end with the text; all else is shown as an escape.
+    """
+    shown = _ACTED_UPON.sub(_shown, text.removesuffix("\r"))
+    return shown + _RESET if "\x1b[" in shown else shown
+
+
+def _shown(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith("\x1b[") else repr(found[0])[1:-1]
 
 
 def size_text(size: int) -> str:

@@ -5,8 +5,8 @@ them here. When the message is thrown away unread, the host closes that end, and
 kept here, tells: such files are let go of when the next ones are sent. A pipe that comes from
 another container is not known here and is closed: files do not travel between containers.
 
-Limits: MOST_PASSED a message, MOST_ON_THE_WAY messages and MOST_FILES files in all of them (EMFILE):
-sockets that are on their way through each other are never let go of. Lock: one, innermost.
+Limits: MOST_PASSED a message, MOST_ON_THE_WAY messages and MOST_FILES files in all of them: EMFILE.
+(Sockets that are on their way through each other are never let go of.) Lock: one, innermost.
 """
 
 from __future__ import annotations
