@@ -19,6 +19,7 @@ _ACTED_UPON = re.compile(
 """Colours; control characters but for the tab; characters that turn the direction of writing."""
 _RESET = "\x1b[0m"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def print_json(value: object) -> None:
@@ -66,6 +67,16 @@ def size_text(size: int) -> str:
         if value < 1000 or unit == _UNITS[-1]:
             return f"{value:.0f}{unit}" if unit == "B" else f"{value:.3g}{unit}"
         value /= 1000
+    raise AssertionError("the last unit has no limit")
+
+
+def memory_text(size: int) -> str:
+    """Bytes in binary units, in which limits are said: 900B, 10.5MiB, 64MiB."""
+    value = float(size)
+    for unit in _BINARY_UNITS:
+        if value < 1024 or unit == _BINARY_UNITS[-1]:
+            return f"{value:.0f}{unit}" if value >= 100 or unit == "B" else f"{value:.3g}{unit}"
+        value /= 1024
     raise AssertionError("the last unit has no limit")
 
 

@@ -51,7 +51,7 @@ def ps_command(project_name: str | None, *, as_json: bool) -> None:
             service.name,
             service.image,
             command_text(service),
-            _status(service),
+            status_text(service),
             *usage_cells(usage_of(home, service)),
             ", ".join(map(port_text, service.ports)),
         )
@@ -79,10 +79,11 @@ def command_text(service: ServiceStatus) -> str:
     return text if len(text) <= _WIDEST_COMMAND else text[: _WIDEST_COMMAND - 1] + "…"
 
 
-def _status(service: ServiceStatus) -> str:
+def status_text(service: ServiceStatus) -> str:
+    """A service's state in a few words: since when, or how it ended."""
     if service.state is ServiceState.RUNNING and service.started_at is not None:
         return f"running, {age_text(service.started_at)}"
-    if service.state in (ServiceState.EXITED, ServiceState.RESTARTING):
+    if service.state in (ServiceState.EXITED, ServiceState.RESTARTING, ServiceState.STOPPED):
         code = f" ({service.exit_code})" if service.exit_code is not None else ""
         return f"{service.state}{code}"
     return f"{service.state}: {service.error}" if service.error else str(service.state)

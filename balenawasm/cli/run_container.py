@@ -60,7 +60,7 @@ def run_container(options: RunOptions) -> int:
     program = _program(options.image)
     arguments, entrypoint = options.arguments, options.entrypoint
     if program is not None:
-        if entrypoint:
+        if entrypoint is not None:
             raise UsageError("--entrypoint goes with an image, not with a wasm file")
         spec = RunSpec(
             program=program,
@@ -74,8 +74,11 @@ def run_container(options: RunOptions) -> int:
     else:
         found = find_image(home, options.image)
         config = found.config
-        first = (entrypoint,) if entrypoint else config.entrypoint
-        command = (*first, *(arguments or (() if entrypoint else config.cmd)))
+        # As with docker, an entry point of one's own takes the image's command away, and an empty
+        # one the image's entry point.
+        own = (entrypoint,) if entrypoint else ()
+        first, rest = (config.entrypoint, config.cmd) if entrypoint is None else (own, ())
+        command = (*first, *(arguments or rest))
         if not command:
             raise NoCommandError(
                 f"image {options.image} does not say what to run",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from balenawasm.cli.output import size_text
+from balenawasm.cli.output import memory_text
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control, jsonform
 from balenawasm.supervisor.status import ServiceState
@@ -57,8 +57,8 @@ def usage_cells(status: control.Status | None) -> tuple[str, str, str]:
         return "", "", ""
     limits = status.limits
     share = f" of {limits.cpus:g} cpus" if limits.cpus is not None else ""
-    memory = size_text(sum(process.memory for process in status.processes))
-    most = f"/{size_text(limits.memory)}" if limits.memory is not None else ""
+    memory = memory_text(sum(process.memory for process in status.processes))
+    most = f"/{memory_text(limits.memory)}" if limits.memory is not None else ""
     return (
         f"{status.cpu_seconds:.1f}s{share}",
         f"{memory}{most}",

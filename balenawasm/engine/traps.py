@@ -15,6 +15,8 @@ from balenawasm.engine.library import ByteVec, PointerVec, api, borrow_text, tak
 _FRAMES_MAX: Final = 20
 _CAUSES_MAX: Final = 4
 _TEXT_MAX: Final = 160
+_TOO_LARGE: Final = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+_PAGES_PER_MIB: Final = 16
 _NUMBER: Final = re.compile(r"^\s*\d+: ")
 
 
@@ -46,6 +48,11 @@ def summary(message: str) -> str:
     head, separator, _ = message.partition("Caused by:")
     lines = [line.strip() for line in head.splitlines() if line.strip()]
     causes = _causes(message) if separator else []
+    if too_large := _TOO_LARGE.search(message):
+        return (
+            f"out of memory: it starts with {int(too_large[1]) / _PAGES_PER_MIB:.3g} MiB, and the "
+            "container's memory limit leaves less"
+        )
     return ": ".join([*(printable(line) for line in lines[:1]), *causes]) or "unknown error"
 
 

@@ -122,9 +122,12 @@ class NetworkNames:
             self._denied.add(grant)
         destination = grant.partition("://")[2] if port else min(names)
         what = "lookup of" if not port else "connection to" if protocol == TCP else "datagrams to"
+        if self.address is None:
+            self._log(f"{what} {destination} denied: this container has no network")
+            return
         self._log(
             f"{what} {destination} denied: outside the network; to allow it, "
-            f'grant x-balenawasm: allow: ["{grant}"]'
+            f'grant x-balenawasm: allow: ["{grant}"] (with run: --allow "{grant}")'
         )
 
     def _remember(self, name: str, addresses: Sequence[str]) -> None:

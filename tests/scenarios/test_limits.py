@@ -180,7 +180,7 @@ def test_a_container_at_its_limit_harms_no_other(project: tuple[Cli, int]) -> No
     assert (now["started_at"], now["restarts"]) == (first["started_at"], 0)
 
     table = cli("ps").stdout
-    assert "/67.1MB" in table
+    assert "/64MiB" in table
     assert "8/8" in table
     assert "of 0.25 cpus" in table
 

@@ -121,6 +121,9 @@ def test_the_outside_is_denied_and_the_log_says_how_to_grant_it(cli: Cli) -> Non
         done = python(cli, code, status=1)
         assert "PermissionError" in done.stderr
         assert f'x-balenawasm: allow: ["tcp://192.0.2.1:{port}"]' in done.stderr
+        assert f'--allow "tcp://192.0.2.1:{port}"' in done.stderr
+        done = python(cli, code, "--network", "none", status=1)
+        assert "denied: this container has no network" in done.stderr
         # The container's loopback is its own, not the host's.
         code = f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)"
         assert "ConnectionRefusedError" in python(cli, code, status=1).stderr
@@ -135,6 +138,14 @@ def test_memory_has_a_limit(cli: Cli) -> None:
 def test_entrypoint_and_words_that_look_like_options(cli: Cli) -> None:
     done = cli("run", "--entrypoint", "python", "balenaos/python", "-V")
     assert done.stdout.startswith("Python 3.12")
+    assert cli("run", "--entrypoint", "", "balenaos/python", "python", "-V").stdout == done.stdout
+    refused = cli("run", "--entrypoint", "", "balenaos/python", status=1)
+    assert "does not say what to run" in refused.stderr
+
+
+def test_memory_that_a_program_needs_at_its_start(cli: Cli) -> None:
+    done = python(cli, "", "--memory", "6m", status=134)
+    assert "out of memory: it starts with 10 MiB" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -288,7 +288,7 @@ def test_outside_is_denied_with_the_grant_that_helps(net) -> None:
         assert refusal(lambda: send(client, b"x", Endpoint("192.0.2.1", 53))) is Errno.EACCES
     (line,) = net.logged
     assert line.startswith("datagrams to 192.0.2.1:53 denied: outside the network; ")
-    assert line.endswith('grant x-balenawasm: allow: ["udp://192.0.2.1:53"]')
+    assert 'grant x-balenawasm: allow: ["udp://192.0.2.1:53"]' in line
     six = net.udp(web, family=INET6)
     assert refusal(lambda: send(six, b"x", Endpoint("2001:db8::1", 53))) is Errno.EACCES
     assert '"udp://[2001:db8::1]:53"' in net.logged[1]
