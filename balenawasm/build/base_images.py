@@ -136,14 +136,21 @@ class BaseImages:
         try:
             return self._store.images.get(reference)
         except ImageNotFoundError as error:
-            known = [str(it) for it in self._store.images.references() if it.digest is None]
-            known += self._recipe_names()
-            close = difflib.get_close_matches(str(reference), sorted(set(known)), n=3, cutoff=0.6)
-            if not close:
-                raise
-            raise ImageNotFoundError(
-                error.message, hint=f"did you mean {' or '.join(close)}?"
-            ) from error
+            hint = self._suggestion(reference) or error.hint
+            raise ImageNotFoundError(error.message, hint=hint) from error
+
+    def _suggestion(self, reference: Reference) -> str | None:
+        """What could have been meant: our image for one of Docker's, or names like this one."""
+        ours = self._recipe_names()
+        namesake = f"{NAMESPACE}/{reference.repository.rpartition('/')[2]}:{DEFAULT_TAG}"
+        if namesake in ours:
+            other = not namesake.startswith(f"{reference.name}:")
+            return f"did you mean {namesake}?" + (" Docker's images do not run here" * other)
+        stored = [it for it in self._store.images.references() if it.digest is None]
+        # Without tags: what is alike in ":latest" is no likeness.
+        known = {it.name: str(it) for it in (*map(parse_reference, ours), *stored)}
+        close = difflib.get_close_matches(reference.name, sorted(known), n=3, cutoff=0.6)
+        return f"did you mean {' or '.join(known[name] for name in close)}?" if close else None
 
     def _recipe_names(self) -> list[str]:
         if self._recipes is None:

@@ -221,9 +221,15 @@ class Images:
     def _not_found(self, reference: Reference) -> ImageNotFoundError:
         import difflib  # noqa: PLC0415 - 1.5 ms that only a wrong name is worth
 
-        names = [name for item in self.index().manifests if (name := ref_name(item))]
-        near = difflib.get_close_matches(str(reference), names, n=3, cutoff=0.6)
-        hint = f"there is {', '.join(near)}" if near else "`balenawasm image ls` lists the images"
+        known = (_reference_of(item) for item in self.index().manifests)
+        # Without tags: what is alike in ":latest" is no likeness.
+        names = {it.name: str(it) for it in known if it is not None}
+        near = difflib.get_close_matches(reference.name, names, n=3, cutoff=0.6)
+        hint = (
+            f"there is {', '.join(names[name] for name in near)}"
+            if near
+            else "`balenawasm image ls` lists the images"
+        )
         return ImageNotFoundError(f"no image {str(reference)!r} in the store", hint=hint)
 
 

@@ -193,6 +193,24 @@ class TestRefusals:
                 builder.build(f"FROM {wrong}\n")
             assert f"did you mean {right}:latest?" in caught.value.hint
 
+    @pytest.mark.parametrize(
+        ("wrong", "hint"),
+        [
+            ("python:3.12", "did you mean balenaos/python:latest? Docker's images do not run here"),
+            ("x/python", "did you mean balenaos/python:latest? Docker's images do not run here"),
+            ("balenaos/python:3.12", "did you mean balenaos/python:latest?"),
+            ("acme/base:2", "did you mean acme/base:latest?"),
+            ("redis", "`balenawasm image ls` lists the images"),
+        ],
+    )
+    def test_what_could_have_been_meant(self, builder, wrong, hint):
+        builder.recipe("python", "FROM scratch\n")
+        for name in ("acme/base", "t/tls"):
+            builder.build("FROM scratch\n", name=name)
+        with pytest.raises(BalenafileError) as caught:
+            builder.build(f"FROM {wrong}\n")
+        assert caught.value.hint == hint
+
     def test_an_image_for_real_machines_is_refused(self, builder):
         config = ImageConfig(architecture="amd64", os="linux")
         builder.store.images.put(parse_reference("debian"), config, [])
