@@ -1,24 +1,39 @@
 """Content digests in the OCI spelling, `sha256:<64 hex digits>` (OCI image spec, descriptor.md).
 
 Only sha256 is written; another algorithm in input is refused, because nothing here could verify it.
+
+hashlib loads OpenSSL, which takes 2 ms of a start; for the few small texts of one, the
+interpreter's own implementation does. Streams, which may be long, get OpenSSL's, which is faster.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, BinaryIO, NewType, Protocol
 
 from balenawasm.errors import BalenaWasmError
 
 if TYPE_CHECKING:
+    import hashlib
+    from collections.abc import Callable
     from pathlib import Path
+
+    _own_sha256: Callable[[bytes | bytearray | memoryview], hashlib._Hash]
+else:
+    try:
+        from _sha2 import sha256 as _own_sha256  # CPython 3.12 and later
+    except ImportError:
+        try:
+            from _sha256 import sha256 as _own_sha256  # CPython 3.11
+        except ImportError:
+            from hashlib import sha256 as _own_sha256
 
 Digest = NewType("Digest", str)
 """A checked `sha256:<hex>` string; make one with :func:`parse_digest` or :func:`sha256`."""
 
 _PATTERN = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _CHUNK = 1 << 20
+_SMALL = 1 << 16
 
 
 class InvalidDigestError(BalenaWasmError):
@@ -42,7 +57,23 @@ def parse_digest(text: str) -> Digest:
 
 def sha256(data: bytes | bytearray | memoryview) -> Digest:
     """Return the digest of bytes in memory."""
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+    return Digest("sha256:" + sha256_hex(data))
+
+
+def sha256_hex(data: bytes | bytearray | memoryview) -> str:
+    """Return the 64 hex digits of the digest of bytes in memory."""
+    if len(data) <= _SMALL:
+        return _own_sha256(data).hexdigest()
+    state = new_sha256()
+    state.update(data)
+    return state.hexdigest()
+
+
+def new_sha256() -> hashlib._Hash:
+    """Return a state to feed with more than a little."""
+    import hashlib  # noqa: PLC0415 - see the module
+
+    return hashlib.sha256()
 
 
 def sha256_file(path: Path) -> Digest:
@@ -53,7 +84,7 @@ def sha256_file(path: Path) -> Digest:
 
 def sha256_stream(file: BinaryIO) -> Digest:
     """Return the digest of everything from the file's position to its end."""
-    state = hashlib.sha256()
+    state = new_sha256()
     while chunk := file.read(_CHUNK):
         state.update(chunk)
     return Digest("sha256:" + state.hexdigest())
@@ -69,7 +100,7 @@ class HashingWriter:
 
     def __init__(self, out: Writable) -> None:
         self._out = out
-        self._state = hashlib.sha256()
+        self._state = new_sha256()
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import stat
 import threading
@@ -28,7 +27,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, pending_file, write_atomic
-from balenawasm.digest import hex_of, sha256, sha256_file
+from balenawasm.digest import hex_of, new_sha256, sha256, sha256_file, sha256_hex
 from balenawasm.engine.compiler import CompileProgress, NativeCode, Progress, compile_module
 from balenawasm.engine.configuration import engine_key
 from balenawasm.engine.library import EngineError
@@ -151,7 +150,7 @@ class CodeCache:
         )
 
     def _memo(self, identity: str) -> Path:
-        return self._identities / hashlib.sha256(identity.encode()).hexdigest()
+        return self._identities / sha256_hex(identity.encode())
 
     def _recall(self, identity: str) -> str | None:
         try:
@@ -244,7 +243,7 @@ class CodeCache:
 @contextlib.contextmanager
 def private_copy(data: memoryview) -> Iterator[tuple[int, str]]:
     """Copy a program into anonymous memory; yields its fd and the sha256 of what was copied."""
-    state = hashlib.sha256()
+    state = new_sha256()
     fd = os.memfd_create("module", os.MFD_CLOEXEC)
     try:
         for start in range(0, len(data), _CHUNK):

@@ -7,9 +7,9 @@ it: old native code is then not found, instead of refused or, worse, misread.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
+from balenawasm.digest import sha256_hex
 from balenawasm.engine.library import WASMTIME_VERSION, api, machine_name
 
 GUEST_STACK: Final = 4 << 20
@@ -65,7 +65,7 @@ _OPTIONS: Final[tuple[tuple[str, bool | int], ...]] = (
 
 def _fingerprint() -> str:
     text = "\n".join(f"{name}={value}" for name, value in _OPTIONS)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return sha256_hex(text.encode())[:12]
 
 
 def engine_key() -> str:

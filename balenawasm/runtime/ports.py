@@ -9,17 +9,17 @@ the UDP socket's buffer.
 from __future__ import annotations
 
 import errno
-import socket
 from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
 from balenawasm.record import NamedTuple
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
 
 BACKLOG = 4096
-_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_PROTOCOLS = ("tcp", "udp")
 
 
 class PortError(BalenaWasmError):
@@ -75,7 +75,9 @@ def bind_ports(ports: Iterable[PublishedPort]) -> tuple[BoundPort, ...]:
 
 def bind_port(port: PublishedPort) -> BoundPort:
     """Bind one port and listen; raises PortInUseError or PortError."""
-    if port.protocol not in _TYPES:
+    import socket  # noqa: PLC0415 - most starts of `run` publish nothing
+
+    if port.protocol not in _PROTOCOLS:
         raise PortError(
             f"cannot publish port {port.container_port}/{port.protocol}: only tcp and udp are"
         )
@@ -85,12 +87,13 @@ def bind_port(port: PublishedPort) -> BoundPort:
         socket.inet_pton(family, address)
     except OSError:
         raise PortError(f"cannot publish on {port.host_ip!r}: not an IP address") from None
-    sock = socket.socket(family, _TYPES[port.protocol])
+    tcp = port.protocol == "tcp"
+    sock = socket.socket(family, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
     try:
-        if port.protocol == "tcp":  # two UDP sockets that set it would share the port
+        if tcp:  # two UDP sockets that set it would share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port.host_port or 0))
-        if port.protocol == "tcp":
+        if tcp:
             sock.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()
