@@ -246,6 +246,8 @@ class Executors:
                 await tools.blocking(lambda: self._check_sources(service))
             fds = [bound.socket.fileno() for bound in self._state.ports.get(container.service, ())]
             if service is not None:
+                container.stop_signal = service.stop_signal
+                container.stop_grace = service.stop_grace
                 fds += self._pipe_ends(service)
             tools.zygote.start(container.id, fds)
             message = await answer
@@ -284,12 +286,9 @@ class Executors:
         container.hold()
         if container.ended.is_set():
             return
-        service = self._service_or_none(container.service)
         container.phase = Phase.STOPPING
-        signo = service.stop_signal if service is not None else signal.SIGTERM
-        grace = service.stop_grace if service is not None else 10.0
-        await self._signal(container, signo, control.Target.INIT)
-        if await _within(grace, container.ended):
+        await self._signal(container, container.stop_signal, control.Target.INIT)
+        if await _within(container.stop_grace, container.ended):
             return
         await self._signal(container, signal.SIGKILL, control.Target.ALL)
         if await _within(_KILL_SECONDS, container.ended):

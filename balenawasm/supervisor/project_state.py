@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from balenawasm.supervisor.record import Address, ContainerRecord, ProjectRecord
 from balenawasm.supervisor.restart import STABLE_SECONDS, restart_delay
 from balenawasm.supervisor.service_pipes import ServicePipes
 from balenawasm.supervisor.status import PortStatus, ProjectStatus, ServiceState, ServiceStatus
-from balenawasm.supervisor.target_state import RestartPolicy
+from balenawasm.supervisor.target_state import DEFAULT_GRACE, RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,9 @@ class ContainerState:
     finished_at: float | None = None
     restarts: int = 0
     quick_failures: int = 0
+    stop_signal: int = signal.SIGTERM
+    stop_grace: float = DEFAULT_GRACE
+    """Its own, from when it was started: the target may know its service no longer."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no runner runs it."""
     restart_timer: asyncio.TimerHandle | None = None

@@ -225,6 +225,18 @@ def test_a_guest_that_ignores_its_signal_is_killed(client: SupervisorClient, lay
     assert client.stop("shop", "sleep").services[0].exit_code == 137
 
 
+def test_a_container_is_stopped_as_it_was_started_to_be(
+    client: SupervisorClient, layer: Digest
+) -> None:
+    events: list[ProgressEvent] = []
+    client.apply(project(service("sleep", layer, stop_signal=signal.SIGINT)))
+    # Its service is another one by then, and afterwards none at all.
+    client.apply(project(service("sleep", layer, stop_signal=signal.SIGUSR1)), events.append)
+    client.remove("shop", progress=events.append)
+    ends = [event.text for event in events if "killed by" in event.text]
+    assert ends == ["killed by SIGINT", "killed by SIGUSR1"]
+
+
 def test_restart_policies(client: SupervisorClient, layer: Digest) -> None:
     client.apply(
         project(
