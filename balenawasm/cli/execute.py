@@ -54,9 +54,7 @@ class ExecError(BalenaWasmError):
         self.exit_code = exit_code
 
 
-@click.command(
-    name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@click.command(name="exec", context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give the program this terminal.")
 @click.option("-e", "--env", "variables", multiple=True, metavar="K=V", help="Set a variable.")

@@ -48,7 +48,7 @@ def _parameter(option: Option) -> click.Option:
 @click.command(
     name="run",
     params=[_parameter(option) for option in OPTIONS],
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.argument("image", metavar="IMAGE|FILE.wasm")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG…]")

@@ -133,6 +133,7 @@ OPTIONS = (
         parse_size,
     ),
     Option(("--entrypoint",), "entrypoint", "Run CMD instead of the image's entry point.", "CMD"),
+    Option(("--rm",), "remove", "Without effect: the container is always removed."),
 )
 """In the order of `--help`."""
 
@@ -162,6 +163,7 @@ class RunOptions(NamedTuple):
     storage: int | None = None
     entrypoint: str | None = None
     bare_environment: bool = False
+    remove: bool = False
 
 
 def read_plainly(arguments: Sequence[str]) -> RunOptions | None:

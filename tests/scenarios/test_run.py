@@ -148,6 +148,12 @@ def test_memory_that_a_program_needs_at_its_start(cli: Cli) -> None:
     assert "out of memory: it starts with 10 MiB" in done.stderr
 
 
+def test_options_of_docker(cli: Cli) -> None:
+    assert cli("run", "--rm", "balenaos/python", "python", "-V").stdout.startswith("Python 3.12")
+    for words in (("run", "--name", "x", "balenaos/python"), ("exec", "-u", "root", "web", "ls")):
+        assert f"No such option '{words[1]}'" in cli(*words, status=2).stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_busy_guest(cli: Cli, number: signal.Signals) -> None:
     process = cli.start("run", "balenaos/python", "python", "-c", "while True: pass")

@@ -58,7 +58,7 @@ def test_every_option() -> None:
         "run -e A=1 --env=B=2 -v a:/b --tmpfs /t:size=1k -p 8080:80 --allow udp://a:1"
         " --network none --unsetenv-all -w /w -i -t"
         " --memory 1k --cpus 0.5 --cpu-shares 512 --cpu-time 1.5m --pids-limit 9"
-        " --ulimit nofile=64:128 --storage 2m --entrypoint e i a -b"
+        " --ulimit nofile=64:128 --storage 2m --entrypoint e --rm i a -b"
     )
     assert read_plainly(words.split()) == RunOptions(
         image="i",
@@ -80,6 +80,7 @@ def test_every_option() -> None:
         ulimits=(64,),
         storage=2 << 20,
         entrypoint="e",
+        remove=True,
         bare_environment=True,
     )
 
