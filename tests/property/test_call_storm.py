@@ -139,6 +139,7 @@ def check(storm: Storm) -> None:
         "/proc/self/",
         "/dev/null",
         "/dev/shm/balenawasm-",
+        "\0balenawasm-",
         balenawasm.__path__[0],
     )
     compiler = {sys.executable, os.path.dirname(balenawasm.__path__[0])}
