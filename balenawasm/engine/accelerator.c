@@ -42,7 +42,7 @@ enum {
     LEARN_AFTER = 3,      /* uses of an fd before it is worth a look */
     BUFFERS_MAX = 1024,   /* IOV_MAX of kernel/guest_memory.py */
     SUBSCRIPTIONS_MAX = 512,
-    TRANSFER_MAX = 0x7fffffff,
+    TRANSFER_MAX = 16 << 20, /* Python moves more in parts, so that a kill does not wait for a slow disk */
     PROMISED = 4096,      /* PIPE_BUF: what a pipe takes once poll says it is writable */
 };
 

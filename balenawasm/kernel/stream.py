@@ -24,6 +24,7 @@ from balenawasm.vfs.description import (
     FAST_HOST_FILE,
     FAST_POLITE_STREAM,
     FAST_STREAM,
+    PART,
     Buffers,
     Description,
     FastForm,
@@ -139,7 +140,7 @@ class Stream(Description):
             self._await(caller, select.POLLIN)
         while True:
             try:
-                return os.readv(fd, buffers)
+                return os.readv(fd, _first(buffers, PART) if self.seekable else buffers)
             except BlockingIOError:
                 self._await(caller, select.POLLIN)
 
@@ -149,7 +150,9 @@ class Stream(Description):
             raise GuestError(Errno.EBADF)
         if not self._polite:
             try:
-                written = os.writev(self.host_fd, buffers)
+                written = os.writev(
+                    self.host_fd, _first(buffers, PART) if self.seekable else buffers
+                )
             except BlockingIOError:
                 written = 0
                 self._await(caller, select.POLLOUT)
@@ -162,7 +165,7 @@ class Stream(Description):
             try:
                 self._await(caller, select.POLLOUT)
                 count = os.writev(
-                    self.host_fd, _first(buffers, _PROMISED) if self._polite else buffers
+                    self.host_fd, _first(buffers, _PROMISED if self._polite else PART)
                 )
             except BlockingIOError:
                 continue

@@ -54,6 +54,8 @@ FAST_MAPPED: Final = 6
 """`data`; from then on native code has the offset."""
 FAST_HOST_FILE: Final = 7
 """A regular file, whose offset the host has."""
+PART: Final = 16 << 20
+"""Bytes that the host is asked to move at once: a kill shall not wait for a slow disk."""
 
 
 class Description:

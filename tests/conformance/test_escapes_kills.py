@@ -15,21 +15,27 @@ from balenawasm.engine.machine import Machine
 from balenawasm.engine.wat import wat_to_wasm
 from balenawasm.kernel.kernel import Kernel
 from balenawasm.kernel.limits import Limits
-from balenawasm.kernel.outcome import Killed, Signaled
+from balenawasm.kernel.outcome import Exited, Killed, Signaled
+from balenawasm.kernel.process import Process
 from balenawasm.kernel.program import Program
 from balenawasm.kernel.session import current
 from balenawasm.personality.preview1 import TABLE
+from balenawasm.vfs.description import PART
+from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.net import NetFs
 from balenawasm.vfs.filesystems.proc import ProcFs
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
-from balenawasm.vfs.node import Content
+from balenawasm.vfs.mounts import NOBODY
+from balenawasm.vfs.node import Content, OpenFlags
 from balenawasm.vfs.path import Namespace
+from balenawasm.wasi.flags import Whence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LONG = 30.0
+MIB = 1 << 20
 KILLED = Signaled(9)
 FLOCK = b"\x01\0\0\0" + bytes(20)
 """F_WRLCK of the whole file."""
@@ -227,3 +233,33 @@ def test_in_a_call(
         guest.process.signal(19)
     guest.process.signal(9)
     assert ended.wait(LONG), answers
+
+
+@pytest.mark.parametrize("name", ["read", "write", "pread", "pwrite"])
+def test_between_the_parts_of_a_large_transfer(tmp_path: Path, name: str) -> None:
+    """A disk may be slow: of many bytes the host gets some at a time."""
+    process = Process(
+        pid=1,
+        argv=[b"x"],
+        environ=[],
+        cwd=b"/",
+        namespace=Namespace(Tmpfs(MIB).root),
+        limits=Limits(),
+    )
+    file = HostDirectory(tmp_path).root.create(b"f")
+    description = file.open(NOBODY, OpenFlags(read=True, write=True))
+    description.retain()
+    size = 3 * PART + 5
+    buffers = [memoryview(bytearray(b"x" * size)), memoryview(bytearray(b"yz"))]
+    offset = (0,) if name.startswith("p") else ()
+    assert description.write(process, buffers) == size + 2
+    assert (tmp_path / "f").read_bytes()[-3:] == b"xyz"
+    description.seek(0, Whence.SET)
+    into = [memoryview(bytearray(1)), memoryview(bytearray(size + 9))]
+    assert description.pread(process, into, 0) == size + 2
+    assert bytes(into[1][size - 2 : size + 1]) == b"xyz"
+    process.signal(9)
+    with pytest.raises(Killed):
+        getattr(description, name)(process, buffers, *offset)
+    description.release()
+    process.finish(Exited(0))

@@ -13,13 +13,14 @@ import select
 import stat as stat_mode
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.vfs.description import FAST_HOST_FILE, Buffers, Description, FastForm
+from balenawasm.vfs.description import FAST_HOST_FILE, PART, Buffers, Description, FastForm
 from balenawasm.vfs.filesystems.seekable import MAX_OFFSET
 from balenawasm.vfs.node import FILETYPE_OF_MODE, Caller, Capacity, Node, OpenFlags, Stat
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import APPEND, NONBLOCK, Filetype, Whence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -131,6 +132,8 @@ class HostDescription(Description):
         """See Description.read."""
         if not self.readable:
             raise GuestError(Errno.EBADF)
+        if sum(map(len, buffers)) > PART:
+            return _in_parts(caller, buffers, lambda part, _: os.readv(self.fd, part))
         try:
             return os.readv(self.fd, buffers[:MAX_BUFFERS])
         except OSError as error:
@@ -140,6 +143,8 @@ class HostDescription(Description):
         """See Description.write."""
         if not self.writable:
             raise GuestError(Errno.EBADF)
+        if sum(map(len, buffers)) > PART:
+            return _in_parts(caller, buffers, lambda part, _: os.writev(self.fd, part))
         try:
             return os.writev(self.fd, buffers[:MAX_BUFFERS])
         except OSError as error:
@@ -150,6 +155,10 @@ class HostDescription(Description):
         if not self.readable:
             raise GuestError(Errno.EBADF)
         _check_offset(offset)
+        if sum(map(len, buffers)) > PART:
+            return _in_parts(
+                caller, buffers, lambda part, done: os.preadv(self.fd, part, offset + done)
+            )
         with host_errors:
             return os.preadv(self.fd, buffers[:MAX_BUFFERS], offset)
 
@@ -158,6 +167,10 @@ class HostDescription(Description):
         if not self.writable:
             raise GuestError(Errno.EBADF)
         _check_offset(offset)
+        if sum(map(len, buffers)) > PART:
+            return _in_parts(
+                caller, buffers, lambda part, done: os.pwritev(self.fd, part, offset + done)
+            )
         with host_errors:
             return os.pwritev(self.fd, buffers[:MAX_BUFFERS], offset)
 
@@ -312,6 +325,29 @@ def truncate_fd(fd: int, size: int) -> None:
         raise GuestError(Errno.EFBIG)
     with host_errors:
         os.ftruncate(fd, size)
+
+
+def _in_parts(
+    caller: Caller, buffers: Buffers, move: Callable[[list[memoryview], int], int]
+) -> int:
+    """Move many bytes by some calls of the host, between which a kill ends it; what was moved when
+    one fails or moves less. `move` gets the buffers and how many bytes went before.
+    """
+    done = 0
+    for buffer in buffers[:MAX_BUFFERS]:
+        for start in range(0, len(buffer), PART):
+            part = buffer[start : start + PART]
+            caller.wait((), 0)
+            try:
+                count = move([part], done)
+            except OSError as error:
+                if done:
+                    return done
+                raise GuestError(from_oserror(error)) from None
+            done += count
+            if count < len(part):
+                return done
+    return done
 
 
 def _check_offset(offset: int) -> None:
