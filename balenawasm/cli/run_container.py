@@ -150,7 +150,12 @@ def find_image(home: Home, name: str) -> Image:
     reference = parse_reference(name)
     recipes = default_recipes() if reference.repository.startswith(NAMESPACE) else None
     if recipes is None:
-        return open_store(home).images.get(reference)
+        try:
+            return open_store(home).images.get(reference)
+        except ImageNotFoundError:
+            from balenawasm.cli.images import base_image
+
+            return base_image(home, name)  # knows better what could have been meant
     checked = CheckedImage(home.build_cache, reference.repository, recipes)
     try:
         image = open_store(home).images.get(reference)

@@ -189,12 +189,13 @@ class Supervisor:
     def _on_lost(self) -> None:
         """The zygote died and took every runner with it."""
         sys.stderr.write("supervisor: the zygote is gone; its containers ended with it\n")
+        lost = f"its runner was lost: see {self.home.supervisor_log}"
         for project in self.projects.values():
             for container in project.state.containers.values():
                 if not container.ended.is_set():
                     project.on_message(
                         container,
-                        control.Exited(id=container.id, code=KILLED, reason="its runner was lost"),
+                        control.Exited(id=container.id, code=KILLED, reason=lost),
                     )
 
     def _subnets(self) -> set[int]:

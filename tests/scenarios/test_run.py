@@ -148,6 +148,12 @@ def test_memory_that_a_program_needs_at_its_start(cli: Cli) -> None:
     assert "out of memory: it starts with 10 MiB" in done.stderr
 
 
+def test_an_image_of_docker(cli: Cli) -> None:
+    refused = cli("run", "python:3.12", status=1).stderr
+    assert "no image 'python:3.12' in the store" in refused
+    assert "did you mean balenaos/python:latest? Docker's images do not run here" in refused
+
+
 def test_options_of_docker(cli: Cli) -> None:
     assert cli("run", "--rm", "balenaos/python", "python", "-V").stdout.startswith("Python 3.12")
     for words in (("run", "--name", "x", "balenaos/python"), ("exec", "-u", "root", "web", "ls")):
