@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 WASM_MAGIC: Final = b"\0asm"
 DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Docker's, for a process without PATH."""
+DIRECTORIES_MAX: Final = 256
+"""So many directories of PATH are looked into."""
 
 
 _SCRIPT_MAGIC: Final = b"#!"
@@ -70,7 +72,7 @@ def find_program(
     script; ELOOP: scripts that interpret each other.
     """
     refused: GuestError | None = None
-    for candidate in _candidates(name, cwd, environ):
+    for candidate in _candidates(caller, name, cwd, environ):
         try:
             return load_program(namespace, caller, candidate, cwd=cwd, environ=environ)
         except GuestError as error:
@@ -84,14 +86,20 @@ def find_program(
     raise refused if refused is not None else GuestError(Errno.ENOENT)
 
 
-def _candidates(name: bytes, cwd: bytes, environ: Sequence[bytes]) -> Iterator[bytes]:
+def _candidates(
+    caller: Caller, name: bytes, cwd: bytes, environ: Sequence[bytes]
+) -> Iterator[bytes]:
+    """Where a program may be. A guest chose both: what is found out for each takes time, in which
+    it may be killed.
+    """
+    caller.wait((), 0)
     if not name:
         return
     if b"/" in name:
         yield _below(cwd, name)
         return
     path = next((e[5:] for e in environ if e.startswith(b"PATH=")), DEFAULT_PATH)
-    for directory in path.split(b":"):
+    for directory in path.split(b":", DIRECTORIES_MAX)[:DIRECTORIES_MAX]:
         yield _below(cwd, directory + b"/" + name if directory else name)
 
 
@@ -142,7 +150,7 @@ def _look_up(
     namespace: Namespace, caller: Caller, name: bytes, *, cwd: bytes, environ: Sequence[bytes]
 ) -> tuple[bytes, Location]:
     """The regular file that a name means in PATH."""
-    for path in _candidates(name, cwd, environ):
+    for path in _candidates(caller, name, cwd, environ):
         try:
             location = namespace.resolve(caller, namespace.root, path, follow=True)
         except GuestError as error:

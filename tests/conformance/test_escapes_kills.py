@@ -235,6 +235,32 @@ def test_in_a_call(
     assert ended.wait(LONG), answers
 
 
+def test_while_programs_are_looked_for_everywhere(guest: PosixGuest) -> None:
+    """A request may name 100,000 programs, and a PATH of 100,000 directories."""
+    fd = guest("openat", FDCWD, "/proc/spawn", 2, 0)
+    names = guest.put(b"program=x\0" * 10_000)
+    for part in (b"arg=x\0fd=\0", b"env=PATH=" + b"/d:" * 200_000 + b"\0"):
+        buffer = bytearray(part)
+        description = guest.process.fds.get(fd).description
+        assert description.write(guest.process, [memoryview(buffer)]) == len(part)
+    for _ in range(10):
+        assert guest.raw("write", fd, names, 100_000) == 100_000
+    ended, answers = threading.Event(), []
+
+    def use() -> None:
+        current.process = guest.process
+        try:
+            answers.append(guest.raw("read", fd, guest.alloc(8), 8))
+        except Killed:
+            ended.set()
+
+    thread = threading.Thread(target=use, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    guest.process.signal(9)
+    assert ended.wait(LONG), answers
+
+
 @pytest.mark.parametrize("name", ["read", "write", "pread", "pwrite"])
 def test_between_the_parts_of_a_large_transfer(tmp_path: Path, name: str) -> None:
     """A disk may be slow: of many bytes the host gets some at a time."""
