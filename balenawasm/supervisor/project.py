@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
+from balenawasm.runtime.logs import LogReader
 from balenawasm.supervisor.executors import Executors, StepError
 from balenawasm.supervisor.planner import Held, ended_for_good, held_back, plan
 from balenawasm.supervisor.project_state import ContainerState, ProjectState
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from balenawasm.supervisor.executors import Tools
     from balenawasm.supervisor.status import ProjectStatus
     from balenawasm.supervisor.target_state import ProjectTarget
+
+_LAST_LINES = 5
+_LAST_WIDTH = 200
+"""Of the log of a service whose end is why a project does not come up."""
 
 _VERBS = {
     "CreateNetwork": "creating the network",
@@ -91,6 +96,8 @@ class Project:
         self._generation = 0
         """Counts operations: a step's failure concerns the one that it was planned for."""
         self._failure: BalenaWasmError | None = None
+        self._blamed: str | None = None
+        """The service whose end is the failure."""
         self._progress: Callable[[ProgressEvent], None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._retries: dict[Step, _Retry] = {}
@@ -317,6 +324,7 @@ class Project:
         self.target = target
         self._generation += 1
         self._failure = None
+        self._blamed = None
         self._progress = progress
         for step in list(self._retries):
             self._forgive(step)
@@ -326,8 +334,30 @@ class Project:
             await self._settled.wait()
         finally:
             self._progress = None
-        if self._failure is not None:
-            raise self._failure
+        await self._raise_failure()
+
+    async def _raise_failure(self) -> None:
+        """Raise what went wrong on the way to the target, if anything."""
+        failure, blamed = self._failure, self._blamed
+        if failure is None:
+            return
+        if blamed is None:
+            raise failure
+        # Its log goes when the target before is put back.
+        hint = await self._tools.blocking(lambda: self._last_words(blamed))
+        raise StepError(failure.message, hint=hint)
+
+    def _last_words(self, service: str) -> str:
+        """The end of a service's log in one line, with nothing in it that steers a terminal."""
+        lines: list[str] = []
+        for container in self.state.containers.values():
+            if container.service == service:
+                reader = LogReader(self._tools.home.container(container.id).log, tail=_LAST_LINES)
+                with contextlib.suppress(OSError), contextlib.closing(reader):
+                    lines += [record.line[:_LAST_WIDTH] for record in reader.records()]
+        text = " | ".join(lines)
+        text = "".join(char if char.isprintable() else "?" for char in text)
+        return f"the last lines of {service}: {text}" if text else f"{service} wrote nothing"
 
     def _settle(self, held: tuple[Held, ...]) -> None:
         """There is nothing to do: whoever waits for the target may go on, unless time will help."""
@@ -336,8 +366,8 @@ class Project:
             self._failure = StepError(
                 f"service {hopeless.service} waits for {hopeless.dependency} to complete,"
                 " which has ended without success",
-                hint=f"`balenawasm logs {hopeless.dependency}` shows what it wrote",
             )
+            self._blamed = hopeless.dependency
         if hopeless is not None or not held:
             self._settled.set()
 

@@ -264,10 +264,11 @@ def test_waiting_for_completion(client: SupervisorClient, layer: Digest) -> None
     )
     assert [s.state for s in status.services] == [ServiceState.EXITED, ServiceState.RUNNING]
     hopeless = Dependency(service="fail", condition=Condition.COMPLETED)
-    with pytest.raises(SupervisorError, match="waits for fail to complete"):
+    with pytest.raises(SupervisorError, match="waits for fail to complete") as caught:
         client.apply(
             project(service("sleep", layer, depends_on=(hopeless,)), service("fail", layer))
         )
+    assert caught.value.hint == "the last lines of fail: oops"
 
 
 def test_a_lost_runner_is_restarted(client: SupervisorClient, layer: Digest) -> None:
