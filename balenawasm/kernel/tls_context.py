@@ -28,6 +28,8 @@ MOST_CONTEXTS: Final = 256
 """Open contexts of one container."""
 LARGEST: Final = 1 << 20
 """Bytes that one context takes."""
+MOST_TRUSTED: Final = 256
+"""Texts with certificates that one context trusts."""
 _END: Final = b"."
 
 
@@ -117,6 +119,14 @@ class TlsContext(Description):
             raise ValueError(name)
 
 
+def _trusting(settings: TlsSettings, text: str) -> TlsSettings:
+    if text in settings.ca:
+        return settings
+    if len(settings.ca) >= MOST_TRUSTED:
+        raise GuestError(Errno.EFBIG)
+    return settings._replace(ca=(*settings.ca, text))
+
+
 def _switch(value: str) -> bool:
     return {"on": True, "off": False}[value] if value in ("on", "off") else _bad(value)
 
@@ -153,7 +163,7 @@ _WORDS: Final[Mapping[str, Callable[[TlsSettings, str], TlsSettings]]] = {
     "password": lambda s, value: s._replace(password=value),
 }
 _TEXTS: Final[Mapping[str, Callable[[TlsSettings, str], TlsSettings]]] = {
-    "ca": lambda s, text: s._replace(ca=s.ca if text in s.ca else (*s.ca, text)),
+    "ca": _trusting,
     "chain": lambda s, text: s._replace(chain=text, key=""),
     "key": lambda s, text: s._replace(key=text),
 }

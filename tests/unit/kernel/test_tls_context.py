@@ -9,7 +9,7 @@ from kernel_parts import new_process
 
 from balenawasm.kernel.fd_table import FdEntry
 from balenawasm.kernel.network import NetworkStack
-from balenawasm.kernel.tls_context import LARGEST, MOST_CONTEXTS, TlsContext
+from balenawasm.kernel.tls_context import LARGEST, MOST_CONTEXTS, MOST_TRUSTED, TlsContext
 from balenawasm.kernel.tls_grants import TlsGrant, TlsGrants
 from balenawasm.kernel.tls_settings import MOST_CONTEXTS as MOST_KEPT
 from balenawasm.kernel.tls_settings import TlsContexts, TlsSettings
@@ -101,6 +101,13 @@ def test_what_is_wrong_with_settings(context: TlsContext, authority: Authority) 
 def test_size_is_limited(context: TlsContext) -> None:
     write(context, "ca\n" + "x" * (LARGEST - 100))
     assert refusal(lambda: write(context, "x" * 200)) is Errno.EFBIG
+
+
+def test_what_is_trusted_is_limited(context: TlsContext) -> None:
+    """Each text is compared with those before it."""
+    write(context, "".join(f"ca\n{number}\n.\n" for number in range(MOST_TRUSTED)))
+    write(context, "ca\n0\n.\n")
+    assert refusal(lambda: write(context, "ca\nnew\n.\n")) is Errno.EFBIG
 
 
 def test_equal_settings_share_what_is_made(authority: Authority) -> None:
