@@ -23,6 +23,7 @@ from balenawasm.store.errors import ImageNotFoundError
 if TYPE_CHECKING:
     from balenawasm.cli.run_options import RunOptions
     from balenawasm.cli.values import TmpfsMount
+    from balenawasm.oci.config import ImageConfig
     from balenawasm.runtime.home import Home
     from balenawasm.runtime.ports import PublishedPort
     from balenawasm.store.images import Image
@@ -74,11 +75,7 @@ def run_container(options: RunOptions) -> int:
     else:
         found = find_image(home, options.image)
         config = found.config
-        # As with docker, an entry point of one's own takes the image's command away, and an empty
-        # one the image's entry point.
-        own = (entrypoint,) if entrypoint else ()
-        first, rest = (config.entrypoint, config.cmd) if entrypoint is None else (own, ())
-        command = (*first, *(arguments or rest))
+        command = _command(options, config)
         if not command:
             raise NoCommandError(
                 f"image {options.image} does not say what to run",
@@ -133,6 +130,16 @@ def _limits(options: RunOptions) -> Limits:
 
 def _show(line: str) -> None:
     print(f"balenawasm: {line}", file=sys.stderr, flush=True)
+
+
+def _command(options: RunOptions, config: ImageConfig) -> tuple[str, ...]:
+    """What to run of an image. As with docker, an entry point of one's own takes the image's command
+    away, and an empty one the image's entry point.
+    """
+    if options.entrypoint is None:
+        return (*config.entrypoint, *(options.arguments or config.cmd))
+    own = (options.entrypoint,) if options.entrypoint else ()
+    return (*own, *options.arguments)
 
 
 def _program(text: str) -> Path | None:
