@@ -133,8 +133,8 @@ def _show(line: str) -> None:
 
 
 def _command(options: RunOptions, config: ImageConfig) -> tuple[str, ...]:
-    """What to run of an image. As with docker, an entry point of one's own takes the image's command
-    away, and an empty one the image's entry point.
+    """What to run of an image. As with docker, an entry point of one's own takes the image's
+    command away, and an empty one the image's entry point.
     """
     if options.entrypoint is None:
         return (*config.entrypoint, *(options.arguments or config.cmd))
