@@ -123,8 +123,8 @@ class CToolchain:
             shutil.move(tree.content(b"gen/llvm.core.wasm"), folder / "llvm.wasm")
             with tarfile.open(tree.content(b"gen/llvm-resources.tar")) as archive:
                 # What comes with Python 3.11.2 has no filters yet; the digest was checked above.
-            filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            archive.extractall(folder / "usr", **filtered)
+                filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                archive.extractall(folder / "usr", **filtered)
             folder.rename(self._folder)
 
     def compile(
