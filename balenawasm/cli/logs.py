@@ -11,6 +11,7 @@ from balenawasm.cli.output import terminal_text
 from balenawasm.cli.project import check_services, find_supervisor, project_option, select_project
 from balenawasm.cli.state import open_home
 from balenawasm.runtime import jsonform
+from balenawasm.runtime.logs import SYSTEM_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,17 +66,18 @@ def logs_command(
 def print_lines(
     lines: Iterable[LogLine], services: list[str], *, timestamps: bool = False, prefix: bool = True
 ) -> None:
-    """Print log lines under coloured service names, standard error to standard error.
+    """Print log lines under coloured service names, all to standard output, as compose does.
 
-    At a terminal nothing that a service writes moves the cursor or poses as another's line.
+    Lines of balenawasm itself have `!` in the place of `|`, so that a service cannot write what
+    looks like one. At a terminal nothing that a service writes moves the cursor.
     """
     width = max(map(len, services), default=0)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(sorted(services))}
     for line in lines:
         head = ""
         if prefix:
-            head = click.style(f"{line.service:<{width}} | ", fg=colours.get(line.service))
+            mark = "!" if line.stream == SYSTEM_STREAM else "|"
+            head = click.style(f"{line.service:<{width}} {mark} ", fg=colours.get(line.service))
         if timestamps:
             head += f"{line.time} "
-        file = sys.stderr if line.stream == "stderr" else sys.stdout
-        click.echo(head + (terminal_text(line.line) if file.isatty() else line.line), file=file)
+        click.echo(head + (terminal_text(line.line) if sys.stdout.isatty() else line.line))

@@ -60,7 +60,7 @@ def test_hello_python(project: tuple[Cli, int]) -> None:
     assert service["ports"][0]["host_port"] == port
     logs = cli("logs", "-t", "web")
     assert "Serving on port 3000" in logs.stdout
-    assert '"GET / HTTP/1.1" 200' in logs.stderr
+    assert '"GET / HTTP/1.1" 200' in logs.stdout
 
     cli("restart", "web")
     assert "Hello from Python" in get(port)

@@ -53,7 +53,7 @@ def test_the_example(pipeline: tuple[Cli, int]) -> None:
     cli("up", "-d", "--build")
     until(lambda: uploaded(port)["count"] > 3)
     assert all(reading["value"] > 0.5 for reading in uploaded(port)["last"])
-    assert cli("logs", "-t", "filter").stderr.splitlines()[-1].endswith("above 0.5")
+    assert cli("logs", "-t", "filter").stdout.splitlines()[-1].endswith("above 0.5")
     assert cli("logs", "sensor").stdout == ""
 
     started = {s["name"]: s["started_at"] for s in services(cli)}

@@ -49,3 +49,18 @@ def test_only_a_terminal_is_protected(monkeypatch: pytest.MonkeyPatch, tmp_path:
         patch.setattr(sys, "stdout", file)
         print_lines([line], ["web"])
     assert "\x07" in (tmp_path / "saved").read_text()
+
+
+def test_all_goes_to_standard_output_and_our_own_lines_are_marked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    streams = ("stdout", "stderr", "system")
+    lines = [LogLine(service="web", time="now", stream=s, line=f"to {s}") for s in streams]
+    print_lines(lines, ["web", "worker"])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.splitlines() == [
+        "web    | to stdout",
+        "web    | to stderr",
+        "web    ! to system",
+    ]
