@@ -36,14 +36,14 @@ from balenawasm.kernel.pipe import make_pipe
 from balenawasm.kernel.program import Program
 from balenawasm.kernel.stream import Stream
 from balenawasm.kernel.workers import IDLE_SECONDS
-from balenawasm.personality.preview1 import TABLE
 from balenawasm.runtime.hostprocess import prepare_for_guests
+from balenawasm.runtime.machine import TABLES
 from balenawasm.vfs.filesystems.dev import DevFs
 from balenawasm.vfs.filesystems.net import NetFs
 from balenawasm.vfs.filesystems.proc import ProcFs
 from balenawasm.vfs.filesystems.tmpfs import Tmpfs
-from balenawasm.vfs.mounts import Automount
-from balenawasm.vfs.node import Content
+from balenawasm.vfs.mounts import NOBODY, Automount
+from balenawasm.vfs.node import Content, OpenFlags
 from balenawasm.vfs.path import Namespace
 
 KINDS = (
@@ -56,6 +56,12 @@ KINDS = (
     "send",
     "datagram",
     "lookup",
+    "local",
+    "fifo",
+    "suspend",
+    "signal",
+    "lock",
+    "wait",
 )
 BUSY = "spin"
 KILL_BAR_MS = 20.0
@@ -73,7 +79,10 @@ class Container:
             policy=OutboundPolicy.from_texts(["all"]),
             resolver=OutsideResolver(_slow_look_up),
         )
-        namespace = Namespace(Tmpfs(1 << 20).root)
+        root = Tmpfs(1 << 20).root
+        namespace = Namespace(root)
+        description = root.create(b"block").open(NOBODY, OpenFlags(write=True))
+        description.write(NOBODY, [world.program.content.data])
         self.kernel = Kernel(
             namespace=namespace,
             executor=world.machine,
@@ -116,6 +125,8 @@ class Container:
         if not ended.wait(60):
             raise SystemExit(f"{self.kind}: not killed within a minute")
         seconds = time.perf_counter() - begin
+        self.kernel.kill_all()  # a child of the kind "wait"
+        self.kernel.wait_all(60)
         for end in (self._feed, self._drain):
             end.release()
         return seconds
@@ -126,7 +137,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.machine = Machine(CodeCache(directory / "code"), {"wasi_snapshot_preview1": TABLE})
+        self.machine = Machine(CodeCache(directory / "code"), TABLES)
         wasm = CToolchain.ready().compile("block.c").read_bytes()
         self.program = Program(b"/block", Content("block", memoryview(wasm)))
         self._number = 0

@@ -12,6 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#define DOOR(name) __attribute__((import_module("balenawasm_posix"), import_name(#name)))
+DOOR(sigsuspend) int door_sigsuspend(unsigned long long mask);
+DOOR(sigtimedwait) int door_sigtimedwait(unsigned long long signals, const void *timeout);
+DOOR(flock) int door_flock(int fd, int operation);
+DOOR(wait4) int door_wait4(int pid, int *status, int options, void *usage);
+
 static char buffer[65536];
 
 static void ready(void) { write(2, "!", 1); }
@@ -79,6 +85,37 @@ int main(int count, char **arguments) {
         ready();
         for (;;)
             open("/net/dns/slow.example", O_RDONLY);
+    } else if (strcmp(kind, "local") == 0) {
+        int fd = opened("/net/unix/stream/new", O_RDWR);
+        command(fd, "bind 0061");
+        command(fd, "listen 1");
+        ready();
+        accept(fd, NULL, NULL);
+    } else if (strcmp(kind, "fifo") == 0) {
+        int maker = opened("/proc/mkfifo", O_WRONLY);
+        write(maker, "600 /fifo", 9);
+        ready();
+        open("/fifo", O_RDONLY);
+    } else if (strcmp(kind, "suspend") == 0) {
+        ready();
+        door_sigsuspend(0);
+    } else if (strcmp(kind, "signal") == 0) {
+        ready();
+        door_sigtimedwait(~0ULL, NULL);
+    } else if (strcmp(kind, "lock") == 0) {
+        int first = open("/lock", O_RDWR | O_CREAT, 0600), second = opened("/lock", O_RDWR);
+        door_flock(first, 2);
+        ready();
+        door_flock(second, 2);
+    } else if (strcmp(kind, "wait") == 0) {
+        static const char request[] = "arg=/block\0arg=sleep\0fd=2:2";
+        int spawn = opened("/proc/spawn", O_RDWR), status;
+        char answer[16];
+        if (write(spawn, request, sizeof request) < 0 || read(spawn, answer, sizeof answer) <= 0) {
+            fprintf(stderr, "spawn: %s\n", strerror(errno));
+            return 2;
+        }
+        door_wait4(-1, &status, 0, NULL);
     } else if (strcmp(kind, "spin") == 0) {
         ready();
         for (volatile unsigned turn = 0;; turn++) {
