@@ -89,6 +89,8 @@ class TlsContexts:
 
 def _make(settings: TlsSettings, grant: TlsGrant | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Debian's Python takes a stream that breaks off for one that ends; an attacker can break it.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.check_hostname = settings.verify and settings.check_name
     context.verify_mode = ssl.CERT_REQUIRED if settings.verify else ssl.CERT_NONE
     context.verify_flags = ssl.VerifyFlags(settings.flags)
