@@ -12,6 +12,8 @@ from balenawasm.wasi.errno import Errno, from_oserror
 _PLACE: Final = re.compile(r"\s*\(_ssl\.c:\d+\)\Z")
 """Where in CPython's source an error was noticed: of no use to a guest."""
 
+_BROKEN_OFF: Final = "UNEXPECTED_EOF_WHILE_READING"
+
 
 def failure_of(error: OSError) -> TlsFailure:
     """Describe what was raised; the text is the message of Python's exception."""
@@ -22,8 +24,9 @@ def failure_of(error: OSError) -> TlsFailure:
     kind, code = "protocol", error.errno or 0
     if isinstance(error, ssl.SSLCertVerificationError):
         kind, code = "verify", error.verify_code
-    elif isinstance(error, ssl.SSLEOFError):
-        kind = "eof"
     # What the module raises by itself has neither.
     library, reason = getattr(error, "library", None), getattr(error, "reason", None)
+    # Before Python 3.11.4 it is a plain SSLError.
+    if isinstance(error, ssl.SSLEOFError) or reason == _BROKEN_OFF:
+        kind = "eof"
     return TlsFailure(Errno.EPROTO, kind, library or "", reason or "", code, text)
