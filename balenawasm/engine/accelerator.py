@@ -23,11 +23,13 @@ from balenawasm.kernel.session import current
 from balenawasm.wasi.errno import FROM_HOST
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from balenawasm.engine.library import Memory
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.description import Description
 
-_ABI: Final = 1
+_ABI: Final = 2
 _FIRST_SLOTS: Final = 16
 _SLOTS_MAX: Final = 1024
 """Fds above are never accelerated."""
@@ -100,6 +102,9 @@ class _FastProcess(ctypes.Structure):
         ("size_of", ctypes.c_size_t),
         ("context", ctypes.c_size_t),
         ("memory", ctypes.c_size_t),
+        ("environment", ctypes.c_char_p),
+        ("environment_size", ctypes.c_uint32),
+        ("environment_count", ctypes.c_uint32),
     )
     attention: int
     lent: int
@@ -111,6 +116,9 @@ class _FastProcess(ctypes.Structure):
     size_of: int
     context: int
     memory: int
+    environment: bytes
+    environment_size: int
+    environment_count: int
 
 
 class FastProcess(_FastProcess):
@@ -121,8 +129,12 @@ class FastProcess(_FastProcess):
         self._array: Any = ()
         self._kept: Any = None
 
-    def bind(self, base: int, context: int, memory: Memory) -> None:
-        """Use this memory from now on; `memory` is kept."""
+    def bind(self, base: int, context: int, memory: Memory, environ: Sequence[bytes]) -> None:
+        """A program begins, with this memory and environment; `memory` is kept."""
+        # The structure keeps the bytes alive that its pointer is to.
+        self.environment = b"".join(text + b"\0" for text in environ)
+        self.environment_size = sum(map(len, environ)) + len(environ)
+        self.environment_count = len(environ)
         self._kept = memory
         self.size = 0
         self.base = base

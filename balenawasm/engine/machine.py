@@ -292,7 +292,7 @@ def _bind(process: Process, fast: FastProcess | None, context: int, memory: Memo
     base = api.wasmtime_memory_data(context, reference)
     process.memory.bind(base, lambda: size_of(context, reference))
     if fast is not None:
-        fast.bind(base, context, memory)
+        fast.bind(base, context, memory, process.environ)
 
 
 def _finish(process: Process, outcome: Outcome) -> None:

@@ -165,8 +165,8 @@ def sched_yield(_process: Process) -> int:
 SYSCALLS: Final = (
     preview1(args_get),
     preview1(args_sizes_get),
-    preview1(environ_get),
-    preview1(environ_sizes_get),
+    preview1(environ_get, fast=True),
+    preview1(environ_sizes_get, fast=True),
     preview1(clock_res_get),
     preview1(
         clock_time_get,

@@ -65,8 +65,10 @@ DUMP = 60000
 NAMES = (
     "fd_read fd_write fd_seek fd_tell fd_fdstat_get fd_fdstat_set_flags fd_fdstat_set_rights"
     " fd_close fd_renumber path_open sock_recv sock_send poll_oneoff clock_time_get"
+    " environ_sizes_get environ_get"
 )
 POLITE = 10
+ENVIRON = (b"PATH=/bin", b"EMPTY=", "ÄÖ=ü".encode())
 PATHS = (b"image/data", b"vol/file", b"mem")
 DATA = bytes(range(256)) * 64
 
@@ -114,7 +116,7 @@ class World:
 
     def start(self, wasm: bytes, fds: Mapping[int, Description]) -> Process:
         program = Program(b"/guest", Content(None, memoryview(wasm)))
-        return self.kernel.spawn([b"guest"], [], b"/", fds, program=program)
+        return self.kernel.spawn([b"guest"], ENVIRON, b"/", fds, program=program)
 
     def close(self) -> None:
         self.kernel.kill_all(signal.SIGKILL)
@@ -229,6 +231,8 @@ class Calls:
                 self.pick(8, 8, 8, 0, 600, 5000),
                 self.place(),
             ],
+            "environ_sizes_get": lambda: [self.place(), self.place()],
+            "environ_get": lambda: [self.place(), self.place()],
             "clock_time_get": lambda: [self.pick(0, 1, 9), 0, self.pick(CLOCK_AT, 3 * PAGE - 4)],
         }
         return name, arguments[name]()
