@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from balenawasm.kernel.socket_options import SocketOptions
 from balenawasm.vfs.node import Stat
-from balenawasm.vfs.socket import INET6, MSG_DONTWAIT, STREAM, SocketDescription
+from balenawasm.vfs.socket import INET6, MSG_DONTWAIT, MSG_PEEK, STREAM, SocketDescription
 from balenawasm.wasi.errno import Errno, GuestError, from_oserror
 from balenawasm.wasi.flags import NONBLOCK, Filetype
 
@@ -133,16 +133,6 @@ class BaseSocket(SocketDescription):
             raise GuestError(Errno.EBADF) from None
         raise GuestError(from_oserror(error)) from None
 
-    # Datagrams.
-
-    def _read_datagram(self, caller: Caller, buffers: Buffers, flags: int) -> int:
-        """Receive one: what `recvfrom` took out for this process first."""
-        if self.held is not None:
-            size = self.held.read(caller.pid, buffers)
-            if size is not None:
-                return size
-        return self.receive(caller, buffers, flags).size
-
     # Options.
 
     def get_option(self, name: str) -> str:
@@ -182,3 +172,32 @@ def after(buffers: Sequence[memoryview], done: int) -> list[memoryview]:
             rest.append(buffer[done:] if done else buffer)
             done = 0
     return rest
+
+
+class DatagramSocket(BaseSocket):
+    """What sockets of datagrams have in common: reading and writing are receiving and sending,
+    with what `recvfrom` and `sendto` of the guest files hold ready for this process.
+    """
+
+    def read(self, caller: Caller, buffers: Buffers) -> int:
+        """Receive one datagram."""
+        return self.recv(caller, buffers, peek=False, wait_all=False)
+
+    def recv(self, caller: Caller, buffers: Buffers, *, peek: bool, wait_all: bool) -> int:
+        """Receive one datagram, first what `recvfrom` took out for this process; what does not fit
+        into the buffers is lost.
+        """
+        if self.held is not None:
+            size = self.held.read(caller.pid, buffers)
+            if size is not None:
+                return size
+        return self.receive(caller, buffers, MSG_PEEK if peek else 0).size
+
+    def write(self, caller: Caller, buffers: Buffers) -> int:
+        """Send one datagram to the peer."""
+        return self.send(caller, buffers)
+
+    def send(self, caller: Caller, buffers: Buffers) -> int:
+        """Send one datagram to the peer."""
+        held = self.held
+        return self.send_to(caller, buffers, held.destination(caller.pid) if held else None)

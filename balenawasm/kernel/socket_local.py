@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from balenawasm.kernel.local_names import NO_OWNER, inode_of
 from balenawasm.kernel.network_listener import Accepted, Entrance, Listener
 from balenawasm.kernel.network_unix import BACKLOG
-from balenawasm.kernel.socket_base import BaseSocket, State, after
+from balenawasm.kernel.socket_base import DatagramSocket, State, after
 from balenawasm.kernel.socket_stream import HOW, LONGEST_PEEK, StreamSocket, pending_bytes
 from balenawasm.vfs.endpoint import UNNAMED, LocalName, checked_local_name
 from balenawasm.vfs.socket import (
@@ -249,7 +249,7 @@ class LocalStream(StreamSocket, LocalSocket):
         return super().get_option(name)
 
 
-class LocalDatagrams(BaseSocket, LocalSocket):
+class LocalDatagrams(DatagramSocket, LocalSocket):
     """Datagrams. The methods answer the errno that Linux would."""
 
     def __init__(self, stack: NetworkStack, inode: int, kind: str, flags: int = 0) -> None:
@@ -319,14 +319,6 @@ class LocalDatagrams(BaseSocket, LocalSocket):
         except OSError as error:
             self._raise_host(error)
 
-    def read(self, caller: Caller, buffers: Buffers) -> int:
-        """Receive one datagram."""
-        return self._read_datagram(caller, buffers, 0)
-
-    def recv(self, caller: Caller, buffers: Buffers, *, peek: bool, wait_all: bool) -> int:
-        """Receive one datagram; what does not fit into the buffers is lost."""
-        return self._read_datagram(caller, buffers, peek * MSG_PEEK)
-
     def receive(self, caller: Caller, buffers: Buffers, flags: int = 0) -> Received:
         """POSIX `recvmsg`: the next datagram, its sender, and open files that came along."""
         while True:
@@ -338,15 +330,6 @@ class LocalDatagrams(BaseSocket, LocalSocket):
             except OSError as error:
                 self._raise_host(error)
             self._wait_or_again(caller, select.POLLIN, self._options.receive_timeout_ns)
-
-    def write(self, caller: Caller, buffers: Buffers) -> int:
-        """Send one datagram to the peer."""
-        return self.send(caller, buffers)
-
-    def send(self, caller: Caller, buffers: Buffers) -> int:
-        """Send one datagram to the peer."""
-        held = self.held
-        return self.send_to(caller, buffers, held.destination(caller.pid) if held else None)
 
     def send_to(
         self,

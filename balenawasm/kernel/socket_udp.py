@@ -25,7 +25,7 @@ from balenawasm.kernel.network_policy import UDP
 from balenawasm.kernel.network_unix import NOBODY_THERE, sender_of
 from balenawasm.kernel.poll import WRITE
 from balenawasm.kernel.socket import shown, understood
-from balenawasm.kernel.socket_base import BaseSocket, State
+from balenawasm.kernel.socket_base import DatagramSocket, State
 from balenawasm.kernel.socket_stream import HOW, LONGEST_PEEK, pending_bytes
 from balenawasm.kernel.udp_doors import UdpDoors
 from balenawasm.vfs.endpoint import (
@@ -64,7 +64,7 @@ FULL_QUEUE_WAITS: Final = 20
 """How often, and how long each time, a sender waits for room in a receiver's queue."""
 
 
-class UdpSocket(BaseSocket):
+class UdpSocket(DatagramSocket):
     """One UDP socket. See the module's docstring; the methods answer the errno that Linux would."""
 
     at_once = WRITE
@@ -177,15 +177,6 @@ class UdpSocket(BaseSocket):
                 self._opened().ring()
 
     # Sending.
-
-    def write(self, caller: Caller, buffers: Buffers) -> int:
-        """Send one datagram to the peer."""
-        return self.send(caller, buffers)
-
-    def send(self, caller: Caller, buffers: Buffers) -> int:
-        """Send one datagram to the peer."""
-        held = self.held
-        return self.send_to(caller, buffers, held.destination(caller.pid) if held else None)
 
     def send_to(
         self,
@@ -302,14 +293,6 @@ class UdpSocket(BaseSocket):
         raise GuestError(from_oserror(error)) from None
 
     # Receiving.
-
-    def read(self, caller: Caller, buffers: Buffers) -> int:
-        """Receive one datagram."""
-        return self._read_datagram(caller, buffers, 0)
-
-    def recv(self, caller: Caller, buffers: Buffers, *, peek: bool, wait_all: bool) -> int:
-        """Receive one datagram; what does not fit into the buffers is lost."""
-        return self._read_datagram(caller, buffers, peek * MSG_PEEK)
 
     def receive(self, caller: Caller, buffers: Buffers, flags: int = 0) -> Received:
         """POSIX `recvmsg`: the next datagram and its sender."""
