@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-long check format lock clean tools
 
-$(READY): requirements.lock pyproject.toml scripts/set-up balenawasm/engine/accelerator.c
+$(READY): requirements.lock pyproject.toml scripts/set-up $(wildcard balenawasm/engine/accelerator*.[ch])
 	@PYTHON="$(PYTHON)" scripts/set-up "$(VENV)"
 	@touch $@
 

@@ -22,87 +22,9 @@
  * Spec: WASI phases/snapshot/docs.md; wasmtime/linker.h, `wasmtime_linker_define_func_unchecked`.
  * Little-endian hosts, as the engine's value slots are.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <poll.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
+#include "accelerator.h"
 
-#define ABI 2 /* changes with the records below and with the list of functions */
-#define EXPORT __attribute__((visibility("default")))
-
-enum kind { UNKNOWN, SLOW, STREAM, POLITE_STREAM, SOCKET, LISTENER, MAPPED, HOST_FILE };
-
-enum {
-    LEARN_AFTER = 3,      /* uses of an fd before it is worth a look */
-    BUFFERS_MAX = 1024,   /* IOV_MAX of kernel/guest_memory.py */
-    SUBSCRIPTIONS_MAX = 512,
-    TRANSFER_MAX = 16 << 20, /* Python moves more in parts, so that a kill does not wait for a slow disk */
-    PROMISED = 4096,      /* PIPE_BUF: what a pipe takes once poll says it is writable */
-};
-
-enum { SUCCESS = 0, EAGAIN_ = 6, EIO_ = 29 }; /* WASI's numbers */
-enum { FD_READ = 1 << 1, FD_SEEK = 1 << 2, FD_TELL = 1 << 5, FD_WRITE = 1 << 6 };
-enum { POLL_FD_READWRITE = 1 << 27, SOCK_ACCEPT = 1 << 29 };
-enum { NONBLOCK = 1 << 2, RECV_PEEK = 1 };
-enum { CLOCK_EVENT, READ_EVENT, WRITE_EVENT };
-enum { REGULAR_FILE = 4 };
-#define TO_PYTHON (-1)
-
-struct file {
-    int32_t kind;
-    int32_t fd; /* the host's; -1 for MAPPED */
-    uint32_t flags; /* fdflags */
-    uint8_t filetype;
-    uint8_t readable;
-    uint8_t writable;
-    uint8_t spare;
-    const uint8_t *data; /* MAPPED: the file */
-    uint64_t size;
-    uint64_t offset;
-};
-
-struct slot {
-    struct file *file;
-    uint64_t rights;
-    uint64_t inheriting;
-    uint32_t misses;
-    uint32_t spare;
-};
-
-struct process {
-    uint32_t attention; /* Python has something to do first */
-    uint32_t lent;      /* a child of vfork uses this thread: other fds are meant */
-    int32_t wake_fd;    /* -1 until a call has waited */
-    uint32_t slot_count;
-    struct slot *slots;
-    uint8_t *base;
-    uint64_t size; /* of the memory, when it was last asked for */
-    size_t (*size_of)(void *context, void *memory);
-    void *context;
-    void *memory;
-    const uint8_t *environment; /* NAME=value, each with a NUL */
-    uint32_t environment_size;
-    uint32_t environment_count;
-};
-
-_Static_assert(sizeof(struct file) == 40 && sizeof(struct slot) == 32 && sizeof(struct process) == 80,
-               "the records of engine/accelerator.py");
-
-union value {
-    uint32_t i32;
-    uint64_t i64;
-    uint8_t raw[16];
-};
-
-typedef size_t host_function(void *environment, void *caller, union value *values, size_t count);
-
-static __thread struct process *current;
+__thread struct process *current;
 static void (*learn)(uint32_t fd);
 static uint16_t from_host[256];
 
@@ -126,33 +48,6 @@ EXPORT void accelerator_enter(struct process *process)
 
 /* Memory. */
 
-static uint8_t *at(struct process *p, uint64_t pointer, uint64_t length)
-{
-    uint64_t end = pointer + length; /* both below 2^35 */
-    if (end > p->size) {
-        if (!p->size_of)
-            return NULL;
-        p->size = p->size_of(p->context, p->memory);
-        if (end > p->size)
-            return NULL;
-    }
-    return p->base + pointer;
-}
-
-static uint32_t u32_at(const uint8_t *place)
-{
-    uint32_t value;
-    memcpy(&value, place, sizeof value);
-    return value;
-}
-
-static uint64_t u64_at(const uint8_t *place)
-{
-    uint64_t value;
-    memcpy(&value, place, sizeof value);
-    return value;
-}
-
 /* The buffers of an iovec array; their number, or 0 when Python has to look: none, too many, too large, outside. */
 static int vectors(struct process *p, uint32_t pointer, uint32_t count, struct iovec *out)
 {
@@ -175,11 +70,6 @@ static int vectors(struct process *p, uint32_t pointer, uint32_t count, struct i
 
 /* Files. */
 
-static int calm(struct process *p)
-{
-    return p && !__atomic_load_n(&p->attention, __ATOMIC_ACQUIRE) && !p->lent;
-}
-
 static int32_t kind_of(struct process *p, uint32_t fd)
 {
     if (fd >= p->slot_count || !p->slots[fd].file)
@@ -187,7 +77,7 @@ static int32_t kind_of(struct process *p, uint32_t fd)
     return __atomic_load_n(&p->slots[fd].file->kind, __ATOMIC_ACQUIRE);
 }
 
-static struct slot *slot_of(struct process *p, uint32_t fd)
+struct slot *slot_of(struct process *p, uint32_t fd)
 {
     int32_t kind = kind_of(p, fd);
     if (kind == UNKNOWN) {
@@ -351,11 +241,7 @@ static int give(struct process *p, struct file *file, struct iovec *vector, int 
     return SUCCESS;
 }
 
-/* System calls. `PYTHON` hands over; `DONE` answers. */
-
-#define PYTHON ((host_function *)environment)(NULL, caller, v, n)
-#define DONE(errno_) (v[0].i32 = (uint32_t)(errno_), (size_t)0)
-#define CALL(name) EXPORT size_t name(void *environment, void *caller, union value *v, size_t n)
+/* System calls. */
 
 CALL(accelerated_clock_time_get)
 {
@@ -534,88 +420,5 @@ CALL(accelerated_fd_tell)
     if (offset < 0)
         return PYTHON;
     memcpy(result, &offset, 8);
-    return DONE(SUCCESS);
-}
-
-/* poll_oneoff: streams, sockets and listeners, and clocks that count from now. */
-
-struct subscription {
-    uint64_t userdata;
-    uint64_t timeout; /* CLOCK_EVENT: nanoseconds */
-    uint32_t type;
-};
-
-static void event(uint8_t *out, const struct subscription *s, uint16_t hangup)
-{
-    uint64_t bytes = s->type != CLOCK_EVENT; /* 1 means "some" */
-    memset(out, 0, 32);
-    memcpy(out, &s->userdata, 8);
-    out[10] = (uint8_t)s->type;
-    memcpy(out + 16, &bytes, 8);
-    memcpy(out + 24, &hangup, 2);
-}
-
-/* Understand one subscription; 0 when Python has to look at all of them. */
-static int subscribe(struct process *p, const uint8_t *record, struct subscription *s, struct pollfd *poll_entry)
-{
-    s->userdata = u64_at(record);
-    s->type = record[8];
-    *poll_entry = (struct pollfd){.fd = -1};
-    if (s->type == CLOCK_EVENT) {
-        s->timeout = u64_at(record + 24);
-        return u32_at(record + 16) <= 1 && record[40] == 0 && record[41] == 0;
-    }
-    if (s->type != READ_EVENT && s->type != WRITE_EVENT)
-        return 0;
-    struct slot *slot = slot_of(p, u32_at(record + 16));
-    if (!slot || slot->file->kind == MAPPED || slot->file->filetype == REGULAR_FILE)
-        return 0; /* always ready, with a number of bytes */
-    if (!(slot->rights & POLL_FD_READWRITE) && !(s->type == READ_EVENT && slot->rights & SOCK_ACCEPT))
-        return 0;
-    *poll_entry = (struct pollfd){slot->file->fd, s->type == READ_EVENT ? POLLIN : POLLOUT, 0};
-    return 1;
-}
-
-static int poll_host(struct pollfd *set, nfds_t count, uint64_t timeout)
-{
-    struct timespec time = {(time_t)(timeout / 1000000000u), (long)(timeout % 1000000000u)};
-    return ppoll(set, count, timeout == UINT64_MAX ? NULL : &time, NULL);
-}
-
-CALL(accelerated_poll_oneoff)
-{
-    struct process *p = current;
-    struct subscription subscriptions[SUBSCRIPTIONS_MAX];
-    struct pollfd set[SUBSCRIPTIONS_MAX + 1];
-    uint32_t count = v[2].i32, fds = 0, happened = 0;
-    uint64_t timeout = UINT64_MAX;
-    uint8_t *in, *out, *result;
-    if (!calm(p) || count == 0 || count > SUBSCRIPTIONS_MAX || !(in = at(p, v[0].i32, (uint64_t)count * 48))
-        || !(out = at(p, v[1].i32, (uint64_t)count * 32)) || !(result = at(p, v[3].i32, 4)))
-        return PYTHON;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!subscribe(p, in + 48 * i, &subscriptions[i], &set[i]))
-            return PYTHON;
-        if (subscriptions[i].type != CLOCK_EVENT)
-            fds++;
-        else if (subscriptions[i].timeout < timeout)
-            timeout = subscriptions[i].timeout;
-    }
-    /* Sleeping, and waiting without a way to be woken, are Python's; for ever is -1, so no clock may say that. */
-    if (!fds || (timeout && p->wake_fd < 0) || (timeout == UINT64_MAX && fds < count))
-        return PYTHON;
-    set[count] = (struct pollfd){timeout ? p->wake_fd : -1, POLLIN, 0};
-    int number = poll_host(set, count + 1, timeout);
-    if (number < 0 || (number == 1 && set[count].revents))
-        return PYTHON;
-    for (uint32_t i = 0; i < count; i++)
-        if (set[i].revents)
-            event(out + 32 * happened++, &subscriptions[i], (set[i].revents & POLLHUP) != 0);
-    if (happened)
-        timeout = 0; /* what is over at once is told beside what is ready */
-    for (uint32_t i = 0; i < count; i++)
-        if (subscriptions[i].type == CLOCK_EVENT && subscriptions[i].timeout == timeout)
-            event(out + 32 * happened++, &subscriptions[i], 0);
-    memcpy(result, &happened, 4);
     return DONE(SUCCESS);
 }
