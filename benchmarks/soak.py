@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections import defaultdict
 from pathlib import Path
 
@@ -67,7 +68,10 @@ BUSY = "spin"
 KILL_BAR_MS = 20.0
 MEMORY_SLACK = 1.03
 """An allocator's own drift; a leak of 1 KiB a kill would be far above it."""
-WARM_UP = 0.15
+WARM_UP = 0.4
+"""By then each host thread has run every kind some times: stacks, and what glibc keeps for each
+thread, have reached their size.
+"""
 
 
 class Container:
@@ -169,9 +173,13 @@ class Usage:
         return f"{self.kib / 1024:8.1f} MiB private, {self.fds} fds, {self.threads} threads"
 
 
-def churn(containers: list[Container], until: float) -> dict[str, list[float]]:
+def _no_times() -> array[float]:
+    return array("f")  # 4 bytes a kill, lest the measuring itself be the growth
+
+
+def churn(containers: list[Container], until: float) -> dict[str, array[float]]:
     """Kill and replace at random; returns the milliseconds of the kills by kind."""
-    times: dict[str, list[float]] = defaultdict(list)
+    times: dict[str, array[float]] = defaultdict(_no_times)
     while time.monotonic() < until:
         one, other = random.sample(containers, 2)
         for container in (one, other):

@@ -13,7 +13,6 @@ a call ends with EINTR; with SA_RESTART the call is then made again. No other ca
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import threading
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from balenawasm.engine.library import VAL_RAW_SIZE, Instance, api
 from balenawasm.kernel.dispatch import errno_of
+from balenawasm.kernel.guest_memory import ADDRESS_SPACE
 from balenawasm.kernel.outcome import (
     ExecRequest,
     Exited,
@@ -63,10 +63,8 @@ _AGAIN: Final = -1
 """Answered by a callback that `_interrupted` has called, never to the engine: call it again."""
 _SIGPIPE: Final = 13
 
-memory: Final = memoryview((ctypes.c_ubyte * ((1 << 48) - 1)).from_address(0)).cast("B")
-"""All of the process's addresses: used only at the argument slots whose address the engine has just
-handed over.
-"""
+memory: Final = ADDRESS_SPACE
+"""Used only at the argument slots whose address the engine has just handed over."""
 
 write_result: Final = struct.Struct("<I").pack_into
 

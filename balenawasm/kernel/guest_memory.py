@@ -44,9 +44,15 @@ _store_native_u32 = struct.Struct("I").pack_into
 """One store of the processor; the portable form writes byte by byte, which a running guest sees."""
 
 
-def _address_space(base: int, size: int) -> memoryview:
+ADDRESS_SPACE: Final = memoryview((ctypes.c_ubyte * ((1 << 48) - 1)).from_address(0)).cast("B")
+"""All of this process's addresses; only what is known to be mapped may be touched. One view for
+all: ctypes makes a type for each size of array, which only the garbage collector ends.
+"""
+
+
+def _host_memory(base: int, size: int) -> memoryview:
     """A writable view of host memory; the caller answers for its being mapped."""
-    return memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B") if size else _EMPTY
+    return ADDRESS_SPACE[base : base + size] if size else _EMPTY
 
 
 class GuestMemory:
@@ -73,7 +79,7 @@ class GuestMemory:
         """Use the memory at host address `base`; `size_of` tells its current size in bytes."""
         self._base = base
         self._size_of = size_of
-        self.view = _address_space(base, size_of())
+        self.view = _host_memory(base, size_of())
 
     def unbind(self) -> None:
         """Forget the memory, before the engine frees it: every later access is EFAULT."""
@@ -87,7 +93,7 @@ class GuestMemory:
         size = self._size_of()
         if size < end:
             return False
-        self.view = _address_space(self._base, size)
+        self.view = _host_memory(self._base, size)
         return True
 
     def check(self, pointer: int, length: int) -> None:
