@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -390,6 +391,25 @@ def test_address_space_does_not_grow_with_the_number_of_guests(runner: Runner) -
 
     mappings(20)
     assert mappings(200) <= mappings(20) + 20
+
+
+def test_guest_leaves_nothing_for_the_garbage_collector(runner: Runner) -> None:
+    """Collections stop all guests, so runners hardly make any (runtime/hostprocess.py)."""
+    content = program(start("(drop (memory.grow (i32.const 100)))"))
+    runner.outcome(content)
+    runner.wait_idle()
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(20):
+            runner.outcome(content)
+        runner.wait_idle()
+        gc.collect()
+        left = [type(thing).__name__ for thing in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert left == []
 
 
 def test_small_thread_is_refused(runner: Runner) -> None:
