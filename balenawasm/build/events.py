@@ -71,6 +71,30 @@ class FetchDone(BuildEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkStarted(BuildEvent):
+    """Something that an image needs is made (docs/toolchain.md); `what` says so in a few words."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkAdvanced(BuildEvent):
+    """`done` of `total` pieces of that work are done."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkDone(BuildEvent):
+    """That work is done."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildWarning(BuildEvent):
     """Something that the user should look at; `hint` says what to do."""
 

@@ -14,6 +14,9 @@ from balenawasm.build.events import (
     Progress,
     StepDone,
     StepStarted,
+    WorkAdvanced,
+    WorkDone,
+    WorkStarted,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ class Reporter:
         self._step_began = 0.0
         self._fetched = ""
         self._fetch_began = 0.0
+        self._work = ""
+        self._work_began = 0.0
 
     def begin_build(self, total: int) -> None:
         """The Balenafile is understood: `total` steps are to come."""
@@ -86,6 +91,21 @@ class Reporter:
         """The download is there and checked; `size` in bytes."""
         seconds = time.monotonic() - self._fetch_began
         self._progress(FetchDone(image=self._image, what=self._fetched, seconds=seconds, size=size))
+
+    def begin_work(self, what: str) -> None:
+        """Something that takes a while begins."""
+        self._work, self._work_began = what, time.monotonic()
+        self._progress(WorkStarted(image=self._image, what=what))
+
+    def advance_work(self, done: int, total: int) -> None:
+        """So much of it is done."""
+        event = WorkAdvanced(image=self._image, what=self._work, done=done, total=total)
+        self._progress(event)
+
+    def end_work(self) -> None:
+        """It is done."""
+        seconds = time.monotonic() - self._work_began
+        self._progress(WorkDone(image=self._image, what=self._work, seconds=seconds))
 
     def warn(self, message: str, hint: str | None = None) -> None:
         """Something is doubtful."""

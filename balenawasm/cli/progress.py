@@ -25,6 +25,9 @@ from balenawasm.build.events import (
     StepDone,
     StepEvent,
     StepStarted,
+    WorkAdvanced,
+    WorkDone,
+    WorkStarted,
 )
 from balenawasm.cli.output import size_text
 
@@ -165,6 +168,10 @@ class BuildDisplay:
                 self._show(f"   {event.image} fetched {event.what} {size_text(event.size)} {took}")
             case FetchStarted():
                 self._begin(f"{event.image} fetching {event.what}")
+            case WorkStarted() | WorkAdvanced():
+                self._begin(_work_text(event))
+            case WorkDone():
+                self._show(f"   {event.what} {seconds_text(event.seconds)}")
             case BuildWarning():
                 self._show(f"{click.style('warning:', fg='yellow')} {event.message}")
                 if event.hint:
@@ -187,6 +194,12 @@ class BuildDisplay:
             self._clock.end(line)
         else:
             click.echo(line, err=True)
+
+
+def _work_text(event: WorkStarted | WorkAdvanced) -> str:
+    if isinstance(event, WorkStarted):
+        return event.what
+    return f"{event.what}, {event.done} of {event.total}"
 
 
 def _step_head(event: StepEvent) -> str:

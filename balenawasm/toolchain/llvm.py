@@ -1,0 +1,187 @@
+"""LLVM as a service: clang, wasm-ld, ar and the rest as guest processes of one kernel, in-process.
+
+A call of the command line would cost a start for each file; here a guest process costs what LLVM
+itself needs, some 20 ms for a small file, and as many run at once as threads call `run`. This
+process should do nothing else that computes: each call of a guest waits for the interpreter.
+
+The guests see `/usr` (the sysroot), `/tmp` (in memory) and what the caller mounts, and no network.
+LLVM here was built with wasi-libc, which knows no working directory: relative paths count from `/`,
+so name files by absolute paths.
+
+`clang` compiles one file by itself; what takes several steps, linking above all, it would have to
+start programs for, which preview 1 cannot: call `wasm-ld` for that, or see `toolchain/cc`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from balenawasm.kernel.kernel import Kernel
+from balenawasm.kernel.limits import Limits
+from balenawasm.kernel.outcome import Exited
+from balenawasm.kernel.stream import Stream
+from balenawasm.record import NamedTuple
+from balenawasm.runtime.compile_notice import compile_notice
+from balenawasm.runtime.hostprocess import prepare_for_guests
+from balenawasm.runtime.machine import new_machine
+from balenawasm.runtime.rootfs import host_program, mount_at
+from balenawasm.toolchain.artifacts import ToolchainError
+from balenawasm.vfs.filesystems.dev import DevFs
+from balenawasm.vfs.filesystems.hostdir import HostDirectory
+from balenawasm.vfs.filesystems.tmpfs import Tmpfs
+from balenawasm.vfs.path import Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from balenawasm.build.reporter import Reporter
+    from balenawasm.runtime.home import Home
+
+_TEMPORARY_BYTES = 1 << 30
+_CHUNK = 1 << 16
+
+
+class CompileError(ToolchainError):
+    """A program of LLVM ended with an error; the message has its words."""
+
+
+class HostMount(NamedTuple):
+    """A host directory, and where guests find it."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+class Result(NamedTuple):
+    """How a program ended (128 + signal for a killed one), and what it wrote to stdout and stderr
+    together.
+    """
+
+    status: int
+    output: bytes
+
+
+class Llvm:
+    """LLVM's programs over one file tree. May be called from any thread."""
+
+    def __init__(
+        self,
+        home: Home,
+        folder: Path,
+        mounts: Iterable[HostMount] = (),
+        *,
+        notice: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        """`folder` is the artifact of `llvm_package`; native code is kept in `home`.
+
+        LLVM is compiled now if its native code is missing, which takes a minute; `notice` gets
+        lines about that, and about guests that trapped. Raises StartError, EngineError.
+        """
+        prepare_for_guests()
+        machine = new_machine(home)
+        machine.log = notice
+        self._program = host_program(folder / "llvm.wasm")
+        machine.precompile(self._program.content, name="LLVM", progress=compile_notice(notice))
+        namespace = Namespace(Tmpfs(_TEMPORARY_BYTES, mode=0o755).root)
+        mount_at(namespace, b"/tmp", Tmpfs(_TEMPORARY_BYTES, mode=0o1777).root, b"tmpfs")
+        mount_at(namespace, b"/dev", DevFs().root, b"devtmpfs")
+        usr = HostMount(folder / "usr", "/usr", read_only=True)
+        for mount in (usr, *mounts):
+            node = HostDirectory(mount.source, read_only=mount.read_only).root
+            mount_at(namespace, os.fsencode(mount.target), node, b"bind")
+        self._kernel = Kernel(
+            namespace=namespace,
+            executor=machine,
+            hostname="toolchain",
+            limits=Limits(),
+            log=notice,
+        )
+
+    def run(self, words: Sequence[str], stdin: bytes = b"") -> Result:
+        """Run one program, `words[0]`, to its end; blocks. `stdin` is at most what a pipe holds,
+        64 KiB.
+        """
+        source, sink = _input(stdin), os.pipe2(os.O_CLOEXEC)
+        output = Stream(sink[1])
+        try:
+            process = self._kernel.spawn(
+                [os.fsencode(word) for word in words],
+                (b"PATH=/usr/bin", b"TMPDIR=/tmp", b"PWD=/"),
+                b"/",
+                {0: Stream(source, writable=False), 1: output, 2: output},
+                program=self._program,
+            )
+        except BaseException:
+            for fd in (source, *sink):
+                os.close(fd)
+            raise
+        parts = []
+        try:
+            while part := os.read(sink[0], _CHUNK):
+                parts.append(part)
+            outcome = process.wait_exit()
+        except BaseException:
+            process.signal(signal.SIGKILL)
+            raise
+        finally:
+            os.close(sink[0])
+        status = outcome.status if outcome is not None else 128 + signal.SIGKILL
+        if not isinstance(outcome, Exited):
+            parts.append(f"{words[0]}: {outcome!r}\n".encode())
+        return Result(status, b"".join(parts))
+
+    def check(self, words: Sequence[str], stdin: bytes = b"") -> bytes:
+        """As `run`; returns the output, CompileError unless the status is 0."""
+        done = self.run(words, stdin)
+        if done.status != 0:
+            raise CompileError(_told(words, done))
+        return done.output
+
+    def run_all(self, jobs: Sequence[Sequence[str]], reporter: Reporter | None = None) -> None:
+        """Run many programs, as many at once as there are processors.
+
+        CompileError for the first that fails; those that have not begun by then do not.
+        """
+        with ThreadPoolExecutor(os.cpu_count() or 1, "llvm") as pool:
+            pending = [pool.submit(self.check, words) for words in jobs]
+            try:
+                for number, future in enumerate(pending, 1):
+                    future.result()
+                    if reporter is not None:
+                        reporter.advance_work(number, len(pending))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._kernel.end_all()
+        with contextlib.suppress(OSError):
+            self._kernel.wait_all(2.0)
+
+
+def _input(data: bytes) -> int:
+    if not data:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.set_blocking(writer, False)
+        if os.write(writer, data) != len(data):
+            raise ToolchainError("the standard input of a compiler is too long")
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    return reader
+
+
+def _told(words: Sequence[str], done: Result) -> str:
+    output = done.output.decode(errors="replace").strip()
+    return output or f"{' '.join(words)} ended with status {done.status} and said nothing"
