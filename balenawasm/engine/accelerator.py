@@ -14,6 +14,7 @@ for it (`FastFile.offset`).
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -165,11 +166,18 @@ class FastProcess(_FastProcess):
 
     def _grow(self, fd: int) -> None:
         count = max(_FIRST_SLOTS, 1 << fd.bit_length())
-        array = (_Slot * count)()
+        array = _slots_type(count)()
         ctypes.memmove(array, self._array or array, self.slot_count * ctypes.sizeof(_Slot))
         self._array = array
         self.slots = ctypes.addressof(array)
         self.slot_count = count
+
+
+@cache
+def _slots_type(count: int) -> type[ctypes.Array[_Slot]]:
+    # ctypes would make one again for each process, a reference cycle each time. Counts are few:
+    # powers of two.
+    return _Slot * count
 
 
 def _file_of(description: Description) -> FastFile:

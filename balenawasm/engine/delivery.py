@@ -27,7 +27,8 @@ HANDLER: Final = b"__balenawasm_signal"
 """The guest's export that finds and calls a signal's handler."""
 _VALUE: Final = struct.Struct("<B7xI52x")
 """A `wasmtime_val_t` of kind i32, with room to spare."""
-_EXNREF_ROOM: Final = 64
+_Value: Final = ctypes.c_char * _VALUE.size
+_Exception: Final = ctypes.c_char * 64
 
 
 class Delivered(NamedTuple):
@@ -76,7 +77,7 @@ def _call(guest: Guest, signo: int, *, may_throw: bool) -> int:
         current.outcome = Trapped(f"it catches signals but does not export {HANDLER.decode()}")
         return new_trap()
     trap = ctypes.c_size_t()
-    value = ctypes.create_string_buffer(_VALUE.pack(0, signo), _VALUE.size)
+    value = _Value.from_buffer_copy(_VALUE.pack(0, signo))
     error = api.wasmtime_func_call(
         context,
         ctypes.byref(function.of.func),
@@ -92,7 +93,7 @@ def _call(guest: Guest, signo: int, *, may_throw: bool) -> int:
     if current.outcome is not None:
         return new_trap()
     if api.wasmtime_context_has_exception(context):
-        exception = ctypes.create_string_buffer(_EXNREF_ROOM)
+        exception = _Exception()
         api.wasmtime_context_take_exception(context, ctypes.addressof(exception))
         if may_throw:
             thrown: int = api.wasmtime_context_set_exception(context, ctypes.addressof(exception))

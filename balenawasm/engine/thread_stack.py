@@ -16,8 +16,10 @@ from balenawasm.engine.library import EngineError
 
 _HOST_CALLS: Final = 1 << 20
 """The least that must be left for host calls."""
-_ATTRIBUTES_SIZE: Final = 128
-"""At least `sizeof(pthread_attr_t)`: 56 on x86-64, 64 on aarch64."""
+_Attributes: Final = ctypes.c_char * 128
+"""At least `sizeof(pthread_attr_t)`: 56 on x86-64, 64 on aarch64. One type:
+ctypes would make one for each thread, a reference cycle each time.
+"""
 
 
 class _Checked(threading.local):
@@ -38,7 +40,7 @@ _libc.pthread_attr_destroy.argtypes = (ctypes.c_char_p,)
 
 def stack_size() -> int:
     """The size of the calling thread's stack in bytes; for the main thread what it may grow to."""
-    attributes = ctypes.create_string_buffer(_ATTRIBUTES_SIZE)
+    attributes = _Attributes()
     start, size = ctypes.c_size_t(), ctypes.c_size_t()
     if _libc.pthread_getattr_np(_libc.pthread_self(), attributes) != 0:
         return 0
