@@ -133,5 +133,8 @@ def _files(top: Path) -> list[Path]:
     """Return the files at or below a path, in order."""
     if not top.is_dir():
         return [top]
-    found = [Path(folder, name) for folder, _, names in os.walk(top) for name in names]
-    return sorted(path for path in found if path.parent.name != "__pycache__")
+    found = [
+        Path(folder, name) for folder, *names in os.walk(top) for name in (*names[0], *names[1])
+    ]
+    kept = (path for path in found if path.is_symlink() or not path.is_dir())
+    return sorted(path for path in kept if path.parent.name != "__pycache__")
