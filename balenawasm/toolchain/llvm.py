@@ -2,7 +2,8 @@
 
 A call of the command line would cost a start for each file; here a guest process costs what LLVM
 itself needs, some 20 ms for a small file, and as many run at once as threads call `run`. This
-process should do nothing else that computes: each call of a guest waits for the interpreter.
+process should do nothing else that computes, for each call of a guest waits for the interpreter;
+one that is there for nothing else calls `runtime.hostprocess.prepare_for_guests` first.
 
 The guests see `/usr` (the sysroot), `/tmp` (in memory) and what the caller mounts, and no network.
 LLVM here was built with wasi-libc, which knows no working directory: relative paths count from `/`,
@@ -26,7 +27,6 @@ from balenawasm.kernel.outcome import Exited
 from balenawasm.kernel.stream import Stream
 from balenawasm.record import NamedTuple
 from balenawasm.runtime.compile_notice import compile_notice
-from balenawasm.runtime.hostprocess import prepare_for_guests
 from balenawasm.runtime.machine import new_machine
 from balenawasm.runtime.rootfs import host_program, mount_at
 from balenawasm.toolchain.artifacts import ToolchainError
@@ -83,7 +83,6 @@ class Llvm:
         LLVM is compiled now if its native code is missing, which takes a minute; `notice` gets
         lines about that, and about guests that trapped. Raises StartError, EngineError.
         """
-        prepare_for_guests()
         machine = new_machine(home)
         machine.log = notice
         self._program = host_program(folder / "llvm.wasm")
