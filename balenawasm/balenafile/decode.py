@@ -14,7 +14,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from balenawasm.balenafile.health_options import HEALTH_OPTIONS, health_values
 from balenawasm.balenafile.instructions import (
+    NETWORK_MODES,
     SCRATCH,
     Add,
     Arg,
@@ -25,8 +27,11 @@ from balenawasm.balenafile.instructions import (
     Env,
     Expose,
     From,
+    Healthcheck,
     Instruction,
     Label,
+    Run,
+    Shell,
     Volume,
     Workdir,
     parse_ports,
@@ -45,11 +50,8 @@ if TYPE_CHECKING:
     from balenawasm.balenafile.parser import Node
 
 NOT_YET: Mapping[str, str] = {
-    "HEALTHCHECK": "leave it out; a service counts as healthy while it runs",
     "MAINTAINER": "write LABEL org.opencontainers.image.authors=… instead",
     "ONBUILD": "write the instruction into the Balenafiles that use this image",
-    "RUN": "make the files before the build and COPY them, or start FROM an image that has them",
-    "SHELL": "give CMD and ENTRYPOINT in the JSON form",
     "STOPSIGNAL": "let the program end on SIGTERM",
     "USER": "leave it out; a sandboxed program has no rights on the host to give up",
 }
@@ -58,14 +60,18 @@ NOT_YET: Mapping[str, str] = {
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*\Z")
 _FLAG = re.compile(r"""--([A-Za-z][\w-]*)(?:=((?:"[^"]*"|'[^']*'|[^\s"'])*))?(?:[ \t]+|\Z)""")
 _HEREDOC = re.compile(r"""\d*<<-?["']?[A-Za-z_]""")
+_RUN_HEREDOC = re.compile(r"""(?:^|[\s;|&(])\d*<<-?["']?[A-Za-z_]""")
 _FLAGS: Mapping[str, frozenset[str]] = {
     "FROM": frozenset({"platform"}),
     "COPY": frozenset({"chmod", "chown", "from"}),
     "ADD": frozenset({"checksum", "chmod", "chown"}),
+    "RUN": frozenset({"network"}),
+    "HEALTHCHECK": frozenset(HEALTH_OPTIONS),
 }
 _FLAGS_NOT_YET: Mapping[str, frozenset[str]] = {
     "COPY": frozenset({"exclude", "link", "parents"}),
     "ADD": frozenset({"exclude", "keep-git-dir", "link", "unpack"}),
+    "RUN": frozenset({"device", "mount", "security"}),
 }
 
 
@@ -283,6 +289,66 @@ class Decoder:
             exec=words,
         )
 
+    def _run(self, node: Node, flags: Mapping[str, str], arguments: str) -> Run:
+        words = self._json_words(node, arguments)
+        if words == ():
+            raise BalenafileError("RUN has no program to run", node.where)
+        if words is None and _RUN_HEREDOC.search(arguments):
+            raise NotYetSupportedError(
+                "RUN of a here-document is not supported yet",
+                node.where,
+                hint="join the commands with && and \\, or COPY a script and RUN that",
+            )
+        network = flags.get("network")
+        if network is not None and network not in NETWORK_MODES:
+            raise BalenafileError(
+                f"--network={network} is not a network",
+                node.where,
+                hint=f"the networks are {', '.join(NETWORK_MODES)}",
+            )
+        return Run(
+            where=node.where,
+            keyword=node.keyword,
+            escape=self.escape,
+            shell=arguments if words is None else None,
+            exec=words,
+            network=network,
+        )
+
+    def _shell(self, node: Node, _: Mapping[str, str], arguments: str) -> Shell:
+        words = self._json_words(node, arguments)
+        if not words or not words[0]:
+            raise BalenafileError(
+                "SHELL takes the JSON form only",
+                node.where,
+                hint='write SHELL ["/bin/sh", "-c"]',
+            )
+        return Shell(where=node.where, keyword=node.keyword, escape=self.escape, words=words)
+
+    def _healthcheck(self, node: Node, flags: Mapping[str, str], arguments: str) -> Healthcheck:
+        kind, _, command = arguments.partition(" ")
+        command = command.strip()
+        values = health_values(flags, node.where)
+        if kind.upper() == "NONE" and not command and not flags:
+            return Healthcheck(where=node.where, keyword=node.keyword, escape=self.escape)
+        if kind.upper() != "CMD" or not command:
+            raise BalenafileError(
+                "HEALTHCHECK takes options, CMD and a command, or the word NONE alone",
+                node.where,
+                hint="write HEALTHCHECK CMD COMMAND",
+            )
+        words = self._json_words(node, command)
+        if words == ():
+            raise BalenafileError("HEALTHCHECK has no program to run", node.where)
+        return Healthcheck(
+            where=node.where,
+            keyword=node.keyword,
+            escape=self.escape,
+            shell=command if words is None else None,
+            exec=words,
+            **values,
+        )
+
     def _json_words(self, node: Node, arguments: str) -> tuple[str, ...] | None:
         """Return the words of the JSON form, or None when `arguments` are not in it."""
         if not arguments.startswith("["):
@@ -318,6 +384,9 @@ _DECODERS: Mapping[str, Callable[[Decoder, Node, Mapping[str, str], str], Instru
     "VOLUME": Decoder._volume,
     "CMD": Decoder._cmd,
     "ENTRYPOINT": Decoder._entrypoint,
+    "RUN": Decoder._run,
+    "SHELL": Decoder._shell,
+    "HEALTHCHECK": Decoder._healthcheck,
 }
 
 

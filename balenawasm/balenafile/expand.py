@@ -58,11 +58,22 @@ class StageScope:
         self._global_values = global_values
         self._build_args = build_args
         self._args = {name: build_args[name] for name in PREDEFINED_ARGS if name in build_args}
+        self._declared: set[str] = set()
 
     @property
     def environment(self) -> Mapping[str, str]:
         """What ENV has set so far, the base image's included: the image's environment."""
         return MappingProxyType(self._environment)
+
+    @property
+    def arguments(self) -> Mapping[str, str]:
+        """The build arguments that a command of RUN sees beside the environment."""
+        return {name: value for name, value in self._args.items() if name not in self._environment}
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """Names of build arguments that an ARG of this stage has declared so far."""
+        return frozenset(self._declared)
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -76,6 +87,7 @@ class StageScope:
             self._environment.update(expanded.pairs)
         elif isinstance(expanded, Arg):
             for name, default in expanded.declarations:
+                self._declared.add(name)
                 value = self._build_args.get(name, default)
                 if value is None:
                     value = self._global_values.get(name)
@@ -85,7 +97,7 @@ class StageScope:
 
 
 def expand(instruction: _I, variables: Mapping[str, str]) -> _I:
-    """Return `instruction` with plain values for words; CMD and ENTRYPOINT stay as they are.
+    """Return `instruction` with plain values for words; those with command lines stay as they are.
 
     Raises BalenafileError with the instruction's position, also when a value turns out empty
     where it cannot be.

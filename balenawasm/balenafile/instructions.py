@@ -2,8 +2,8 @@
 
 After :mod:`decode` the texts are as written, with quotes and variables; after
 :func:`expand.expand` they are plain values. What can only be understood then (ports, file modes)
-is a property that raises BalenafileError. CMD and ENTRYPOINT are never expanded: their variables
-are the shell's business (Dockerfile reference, "Environment replacement").
+is a property that raises BalenafileError. RUN, CMD, ENTRYPOINT and HEALTHCHECK are never expanded:
+their variables are the shell's business (Dockerfile reference, "Environment replacement").
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from balenawasm.balenafile.source import BalenafileError, NotYetSupportedError, 
 
 SCRATCH = "scratch"
 """The name of the empty base image; Docker reserves it."""
+
+NETWORK_MODES = ("default", "none", "host")
+"""What `RUN --network=` takes."""
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([A-Za-z]+))?\Z", re.ASCII)
 _MODE = re.compile(r"0?[0-7]{3,4}\Z")
@@ -145,7 +148,7 @@ class Volume(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Command(Instruction):
-    """A command line: `shell` as one text, or `exec` as separate words; exactly one is not None."""
+    """A command line: `shell` as one text, or `exec` as separate words; one of them is None."""
 
     shell: str | None = None
     exec: tuple[str, ...] | None = None
@@ -159,6 +162,36 @@ class Cmd(_Command):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint(_Command):
     """`ENTRYPOINT COMMAND` or `ENTRYPOINT ["program", "argument"]`; `[]` clears the base's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(_Command):
+    """`RUN [--network=MODE] COMMAND` or `RUN ["program", "argument"]`; MODE is one of
+    NETWORK_MODES, None without the flag.
+    """
+
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healthcheck(_Command):
+    """`HEALTHCHECK [OPTIONS] CMD COMMAND`, or `HEALTHCHECK NONE`: then both forms are None.
+
+    Times are in nanoseconds, as in image configurations; None without the option.
+    """
+
+    interval: int | None = None
+    timeout: int | None = None
+    start_period: int | None = None
+    start_interval: int | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell(Instruction):
+    """`SHELL ["program", "argument"]`: what the shell forms further down are run with."""
+
+    words: tuple[str, ...]
 
 
 def parse_ports(word: str, where: SourceRange) -> tuple[ExposedPort, ...]:

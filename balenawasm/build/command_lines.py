@@ -28,11 +28,6 @@ class NeedsShellError(InstructionError):
     """A command line in the shell form needs a shell, and the image has none."""
 
 
-def shell_command(text: str) -> tuple[str, ...]:
-    """Return the words that run `text` in the image's shell."""
-    return SHELL, "-c", text
-
-
 def plain_words(text: str) -> tuple[str, ...]:
     """Return the words of a command line that needs no shell; raises NeedsShellError.
 

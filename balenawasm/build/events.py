@@ -43,6 +43,13 @@ class StepStarted(StepEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutput(StepEvent):
+    """The running step's command has written a line. A guest chose it: it may hold anything."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone(StepEvent):
     """A step is done. `size` is its layer's in bytes, None when it made none.
 

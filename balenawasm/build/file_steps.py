@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.instructions import Add, Copy
-from balenawasm.build.cache import step_key
 from balenawasm.build.context import check_unchanged, content_digest
 from balenawasm.build.draft import Attributes, LayerDraft
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.filetree import FileTree, Source, SourceError, select
+from balenawasm.build.layer_step import StepResult, layer_step
 from balenawasm.build.npm_source import (
     PREFIX,
     NpmPackage,
@@ -27,12 +27,9 @@ from balenawasm.build.npm_source import (
     parse_checksum,
 )
 from balenawasm.build.ownership import resolve_owner
-from balenawasm.disk.ext4.errors import ImageTooLargeError, InvalidEntryError, SourceReadError
-from balenawasm.layer.image_writer import write_layer
-from balenawasm.oci.mediatypes import LAYER_MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from balenawasm.build.workbench import BuiltStage, Workbench
     from balenawasm.disk.entry import Entry
@@ -45,14 +42,6 @@ _ZSTD_TAR = re.compile(rb"\.(?:tar\.zst|tzst)\Z", re.IGNORECASE)
 
 class NotYetError(InstructionError):
     """Docker can do this, balenawasm cannot yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What a step did; `layer` is None when it changed no files."""
-
-    layer: Descriptor | None = None
-    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +77,7 @@ class FileSteps:
             draft = LayerDraft(self._tree(layers))
             return draft.entries if draft.make_directory(path.encode()) else None
 
-        return self._run(layers, {"workdir": path}, make)
+        return layer_step(self._bench, layers, {"workdir": path}, make)
 
     def copy(
         self, layers: Sequence[Descriptor], copy: Copy, working_dir: str, origin: BuiltStage | None
@@ -104,7 +93,7 @@ class FileSteps:
             sources = [source for text in copy.sources for source in select(tree, text)]
             return self._place(layers, copy, destination, sources)
 
-        return self._run(layers, members, make)
+        return layer_step(self._bench, layers, members, make)
 
     def add(self, layers: Sequence[Descriptor], add: Add, working_dir: str) -> StepResult:
         """Copy from the context or from npm packages."""
@@ -139,7 +128,7 @@ class FileSteps:
         def make() -> list[Entry]:
             return self._place(layers, instruction, destination, sources)
 
-        return self._run(layers, members, make, lambda: check_unchanged(sources))
+        return layer_step(self._bench, layers, members, make, lambda: check_unchanged(sources))
 
     def _add_npm(
         self,
@@ -166,7 +155,7 @@ class FileSteps:
             tree: FileTree = NpmTree(package, tarball, bench.scratch)
             return self._place(layers, add, destination, select(tree, package.path))
 
-        return self._run(layers, members, make)
+        return layer_step(self._bench, layers, members, make)
 
     def _members(
         self, instruction: Copy | Add, working_dir: str
@@ -211,33 +200,6 @@ class FileSteps:
 
     def _tree(self, layers: Sequence[Descriptor]) -> FileTree:
         return self._bench.tree(layers, "the image so far")
-
-    def _run(
-        self,
-        layers: Sequence[Descriptor],
-        members: dict[str, Json],
-        make: Callable[[], list[Entry] | None],
-        check: Callable[[], None] = lambda: None,
-    ) -> StepResult:
-        """Take a step's layer from the cache or make it; `check` raises to forget it."""
-        bench = self._bench
-        key = step_key(tuple(layer.digest for layer in layers), members)
-        known = bench.cache.get(key) if bench.use_cache else None
-        if known is not None:
-            return StepResult(known.layer, cached=True)
-        entries = make()
-        layer = None if entries is None else self._write(entries)
-        check()
-        bench.cache.put(key, layer)
-        return StepResult(layer)
-
-    def _write(self, entries: list[Entry]) -> Descriptor:
-        try:
-            with self._bench.store.blobs.ingest() as blob:
-                write_layer(entries, blob)
-        except (SourceReadError, InvalidEntryError, ImageTooLargeError) as error:
-            raise SourceError(error.message, hint=error.hint) from error
-        return blob.descriptor(LAYER_MEDIA_TYPE)
 
 
 def _refuse_archives(sources: Sequence[Source]) -> None:

@@ -10,6 +10,7 @@ downloads' `lock`, the store's `index.lock`.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX
+from balenawasm.balenafile.instructions import Run
 from balenawasm.balenafile.resolve import BuildPlan, plan_build
 from balenawasm.balenafile.stages import read_balenafile
 from balenawasm.build.base_images import RECIPE_FILE, BaseImages, Recipe
 from balenawasm.build.cache import BuildCache
+from balenawasm.build.command_runner import CommandRunner
 from balenawasm.build.context import Context, ContextError
 from balenawasm.build.events import Progress, ignore_events
 from balenawasm.build.ignore import read_ignore_rules
 from balenawasm.build.npm_source import NpmDownloads
 from balenawasm.build.reporter import Reporter
 from balenawasm.build.stage import StageBuild, instruction_text
-from balenawasm.build.workbench import BuiltStage, Workbench
+from balenawasm.build.workbench import BuiltStage, RunSettings, Workbench
 from balenawasm.oci.mediatypes import RECIPE_DIGEST_LABEL
 from balenawasm.runtime.recipes import default_recipes
 
@@ -47,7 +50,7 @@ class BuildRequest:
     """What to build. `balenafile` None is the one in the context; `reference` None: no name.
 
     `source_date_epoch` (Unix seconds) caps modification times and, unless 0, is written as the
-    creation time. `labels` are added to those of the Balenafile.
+    creation time. `labels` are added to those of the Balenafile. `run_settings` are for RUN.
     """
 
     context: Path
@@ -58,6 +61,7 @@ class BuildRequest:
     no_cache: bool = False
     source_date_epoch: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    run_settings: RunSettings = field(default_factory=RunSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,8 @@ class Workshop:
     """Where images are built: the store, the caches, the recipes of base images.
 
     `environment` is what npm and pip run with (PATH, proxies, their configuration). `recipes` is
-    usually `default_recipes()`; None means that every base image must be in the store.
+    usually `default_recipes()`; None means that every base image must be in the store. `home` is
+    where the commands of RUN have their containers; without it there can be none.
     """
 
     store: Store
@@ -73,6 +78,7 @@ class Workshop:
     downloads: Path
     recipes: Path | None
     environment: Mapping[str, str]
+    home: Home | None = None
 
     @classmethod
     def in_home(cls, home: Home, store: Store, environment: Mapping[str, str]) -> Self:
@@ -83,6 +89,7 @@ class Workshop:
             downloads=home.downloads,
             recipes=default_recipes(),
             environment=environment,
+            home=home,
         )
 
 
@@ -94,7 +101,8 @@ def build_image(
     Raises BalenafileError for what is wrong with the Balenafile or the files it names,
     and StoreError, NpmError, RecipeError, ContextError, CorruptImageError.
     """
-    return _build(request, workshop, progress, ())
+    with contextlib.closing(CommandRunner(workshop.home)) as runner:
+        return _build(request, workshop, progress, (), runner)
 
 
 def find_image(name: str, workshop: Workshop, progress: Progress = ignore_events) -> Image:
@@ -102,13 +110,16 @@ def find_image(name: str, workshop: Workshop, progress: Progress = ignore_events
 
     Raises InvalidReferenceError, ImageNotFoundError and what building the recipe raises.
     """
-    return _base_images(workshop, progress, ()).find(name)
+    with contextlib.closing(CommandRunner(workshop.home)) as runner:
+        return _base_images(workshop, progress, (), runner).find(name)
 
 
-def _base_images(workshop: Workshop, progress: Progress, building: tuple[str, ...]) -> BaseImages:
+def _base_images(
+    workshop: Workshop, progress: Progress, building: tuple[str, ...], runner: CommandRunner
+) -> BaseImages:
     def build_recipe(recipe: Recipe) -> Image:
         names = (*building, recipe.reference.repository)
-        return _build(_recipe_request(recipe), workshop, progress, names)
+        return _build(_recipe_request(recipe), workshop, progress, names, runner)
 
     return BaseImages(
         workshop.store, workshop.recipes, workshop.build_cache, build_recipe, building
@@ -116,7 +127,11 @@ def _base_images(workshop: Workshop, progress: Progress, building: tuple[str, ..
 
 
 def _build(
-    request: BuildRequest, workshop: Workshop, progress: Progress, building: tuple[str, ...]
+    request: BuildRequest,
+    workshop: Workshop,
+    progress: Progress,
+    building: tuple[str, ...],
+    runner: CommandRunner,
 ) -> Image:
     if not request.context.is_dir():
         raise ContextError(f"the build context {request.context} is not a directory")
@@ -126,7 +141,7 @@ def _build(
     context = Context(request.context, read_ignore_rules(request.context, path))
     reporter = Reporter(str(request.reference or request.context.resolve().name), progress)
     cache = BuildCache(workshop.build_cache, workshop.store.blobs)
-    bases = _base_images(workshop, progress, building)
+    bases = _base_images(workshop, progress, building, runner)
     workshop.store.sweep_unfinished()
     with (
         cache.in_use(),
@@ -143,6 +158,8 @@ def _build(
             scratch=Path(scratch),
             use_cache=not request.no_cache,
             latest=request.source_date_epoch,
+            runner=runner,
+            run_settings=request.run_settings,
         )
         built = _run_stages(plan, bench, request.build_args)
         config = built.config._replace(
@@ -165,9 +182,13 @@ def _run_stages(plan: BuildPlan, bench: Workbench, build_args: Mapping[str, str]
         reporter.begin_step(resolved.name, instruction_text(resolved.stage.base))
         stage = StageBuild(bench, resolved, finished, plan.global_values, build_args)
         reporter.end_step()
-        for instruction in resolved.stage.instructions:
+        runs = [isinstance(it, Run) for it in resolved.stage.instructions]
+        for number, instruction in enumerate(resolved.stage.instructions):
             reporter.begin_step(resolved.name, instruction_text(instruction))
             result = stage.run(instruction)
+            if result.layer is not None and not result.cached and any(runs[number + 1 :]):
+                # What is above a new layer is not in the cache.
+                bench.runner.prepare()
             size = None if result.layer is None else result.layer.size
             reporter.end_step(size, cached=result.cached)
         built = finished[resolved.stage.index] = stage.result()

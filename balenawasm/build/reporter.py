@@ -13,6 +13,7 @@ from balenawasm.build.events import (
     FetchStarted,
     Progress,
     StepDone,
+    StepOutput,
     StepStarted,
     WorkAdvanced,
     WorkDone,
@@ -79,6 +80,19 @@ class Reporter:
                 seconds=time.monotonic() - self._step_began,
                 size=size,
                 cached=cached,
+            )
+        )
+
+    def output(self, line: str) -> None:
+        """The step's command has written a line."""
+        self._progress(
+            StepOutput(
+                image=self._image,
+                number=self._step.number,
+                total=self._total,
+                stage=self._step.stage,
+                text=self._step.text,
+                line=line,
             )
         )
 

@@ -14,17 +14,23 @@ from balenawasm.balenafile.instructions import (
     Entrypoint,
     Env,
     Expose,
+    Healthcheck,
     Instruction,
     Label,
+    Run,
+    Shell,
     Volume,
     Workdir,
 )
 from balenawasm.balenafile.source import BalenafileError
-from balenawasm.build.command_lines import SHELL, plain_words, shell_command
+from balenawasm.build.command_lines import plain_words
 from balenawasm.build.errors import InstructionError
-from balenawasm.build.file_steps import FileSteps, StepResult, absolute
+from balenawasm.build.file_steps import FileSteps, absolute
 from balenawasm.build.filetree import resolve
+from balenawasm.build.layer_step import StepResult
+from balenawasm.build.run_steps import RunSteps, command_words, shell_words
 from balenawasm.build.workbench import BuiltStage, Workbench
+from balenawasm.oci.config import Healthcheck as HealthcheckConfig
 from balenawasm.oci.config import History, ImageConfig
 from balenawasm.oci.mediatypes import (
     ARCHITECTURE,
@@ -60,6 +66,7 @@ class StageBuild:
         self._resolved = resolved
         self._finished = finished
         self._files = FileSteps(bench)
+        self._commands = RunSteps(bench)
         self._has_cmd = False
         base = self._base()
         self._layers: list[Descriptor] = list(base.layers)
@@ -164,12 +171,43 @@ class StageBuild:
         self._config = self._config._replace(entrypoint=words, cmd=cmd)
         return StepResult()
 
+    def _healthcheck(self, check: Healthcheck) -> StepResult:
+        test: tuple[str, ...] = ("NONE",)
+        if check.shell is not None:
+            test = ("CMD-SHELL", check.shell)
+        elif check.exec is not None:
+            test = ("CMD", *check.exec)
+        recorded = HealthcheckConfig(
+            test=test,
+            interval=check.interval or 0,
+            timeout=check.timeout or 0,
+            start_period=check.start_period or 0,
+            start_interval=check.start_interval or 0,
+            retries=check.retries or 0,
+        )
+        self._config = self._config._replace(healthcheck=recorded)
+        if test != ("NONE",):
+            self._bench.reporter.warn(
+                "HEALTHCHECK is written into the image, but balenawasm does not check health yet",
+                "a service counts as healthy while it runs",
+            )
+        return StepResult()
+
+    def _shell(self, shell: Shell) -> StepResult:
+        self._config = self._config._replace(shell=shell.words)
+        return StepResult()
+
+    def _run_command(self, run: Run) -> StepResult:
+        return self._commands.run(self._layers, self._config, self._scope, run)
+
     def _command(self, command: Cmd | Entrypoint) -> tuple[str, ...]:
-        if command.shell is None:
-            return command.exec or ()
+        words = command_words(command.shell, command.exec, self._config)
+        if command.shell is None or self._config.shell:
+            return words
         tree = self._bench.tree(self._layers, "the image so far")
-        if tree.lookup(resolve(tree, SHELL.encode())) is not None:
-            return shell_command(command.shell)
+        shell = shell_words(self._config)[0]
+        if tree.lookup(resolve(tree, shell.encode())) is not None:
+            return words
         return plain_words(command.shell)
 
 
@@ -181,7 +219,10 @@ _STEPS: Mapping[type[Instruction], Callable[[StageBuild, Any], StepResult]] = {
     Entrypoint: StageBuild._entrypoint,
     Env: StageBuild._env,
     Expose: StageBuild._expose,
+    Healthcheck: StageBuild._healthcheck,
     Label: StageBuild._label,
+    Run: StageBuild._run_command,
+    Shell: StageBuild._shell,
     Volume: StageBuild._volume,
     Workdir: StageBuild._workdir,
 }

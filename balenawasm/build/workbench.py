@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from balenawasm.build.layered_tree import LayeredTree
 from balenawasm.layer.image_layer import LayerImage, open_layer
+from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from balenawasm.build.cache import BuildCache
+    from balenawasm.build.command_runner import CommandRunner
     from balenawasm.build.context import Context
     from balenawasm.build.npm_source import NpmDownloads
     from balenawasm.build.reporter import Reporter
@@ -31,12 +33,23 @@ class BuiltStage:
     config: ImageConfig
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What whoever builds grants commands: `network` for those without a flag of their own (one of
+    `balenafile.instructions.NETWORK_MODES`), `allow` single destinations outside, and limits.
+    """
+
+    network: str = "default"
+    allow: tuple[str, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
+
+
 @dataclass(slots=True, kw_only=True)
 class Workbench:
     """The shared things. `scratch` is a private directory that goes when the build ends.
 
     `find_image` resolves a name in FROM or `COPY --from`; `latest` caps modification times (Unix
-    seconds).
+    seconds). `runner` runs the commands of RUN.
     """
 
     reporter: Reporter
@@ -46,8 +59,10 @@ class Workbench:
     context: Context
     find_image: Callable[[str], Image]
     scratch: Path
+    runner: CommandRunner
     use_cache: bool = True
     latest: int | None = None
+    run_settings: RunSettings = field(default_factory=RunSettings)
     _open: dict[Digest, LayerImage] = field(default_factory=dict)
 
     def tree(self, layers: Sequence[Descriptor], title: str) -> LayeredTree:

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import click
 
+from balenawasm.balenafile.instructions import NETWORK_MODES
 from balenawasm.build.image_build import BuildRequest, Workshop, build_image
+from balenawasm.build.workbench import RunSettings
 from balenawasm.cli.progress import STYLES, BuildDisplay
 from balenawasm.cli.state import open_home, open_store
+from balenawasm.cli.value_type import Value
+from balenawasm.cli.values import parse_count, parse_size
 from balenawasm.errors import UsageError
 from balenawasm.oci.reference import parse_reference
+from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits
 
 
 def source_date_epoch() -> int | None:
@@ -51,6 +56,22 @@ def build_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
 @click.option("--target", metavar="STAGE", help="Stop at this stage.")
 @click.option("--no-cache", is_flag=True, help="Make every layer anew.")
 @click.option(
+    "--network", type=click.Choice(NETWORK_MODES), default="default",
+    help="What RUN may reach: default (nothing outside), host (all that this machine can), none.",
+)  # fmt: skip
+@click.option(
+    "--allow", multiple=True, metavar="GRANT",
+    help='Let RUN reach a host outside: tcp://HOST:PORT, udp://HOST:PORT, or "all".',
+)  # fmt: skip
+@click.option(
+    "-m", "--memory", metavar="SIZE", type=Value("SIZE", parse_size),
+    help="The most memory that the processes of a RUN may have together: 64m, 1g.",
+)  # fmt: skip
+@click.option(
+    "--pids-limit", metavar="NUMBER", type=Value("NUMBER", parse_count),
+    help="The most processes of a RUN.",
+)  # fmt: skip
+@click.option(
     "--progress", type=click.Choice(STYLES), default="auto", help="How to show what goes on."
 )
 def build_command(
@@ -59,6 +80,10 @@ def build_command(
     tags: tuple[str, ...],
     arguments: tuple[str, ...],
     target: str | None,
+    network: str,
+    allow: tuple[str, ...],
+    memory: int | None,
+    pids_limit: int | None,
     progress: str,
     *,
     no_cache: bool,
@@ -82,6 +107,11 @@ def build_command(
         target=target,
         no_cache=no_cache,
         source_date_epoch=source_date_epoch(),
+        run_settings=RunSettings(
+            network=network,
+            allow=allow,
+            limits=Limits(memory=memory, processes=pids_limit or DEFAULT_LIMITS.processes),
+        ),
     )
     with BuildDisplay(progress) as display:
         image = build_image(request, workshop, display)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from balenawasm.build.events import (
     FetchStarted,
     StepDone,
     StepEvent,
-    StepStarted,
+    StepOutput,
     WorkAdvanced,
     WorkDone,
     WorkStarted,
@@ -39,11 +40,26 @@ if TYPE_CHECKING:
 STYLES = ("auto", "plain", "json")
 _TICK_SECONDS = 0.1
 _ERASE_LINE = "\r\x1b[2K"
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[@-_]|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+)
+"""Escape sequences (ECMA-48: CSI, OSC, others) and other control characters."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PLAIN_AGAIN = "\x1b[0m"
 
 
 def seconds_text(seconds: float) -> str:
     """A duration as people read it: 12ms, 3.4s."""
     return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.1f}s"
+
+
+def printable(line: str) -> str:
+    """What a program wrote in a line, without what would do more to a terminal than print: of
+    parts that overwrite each other the last, and colours, which end with the line.
+    """
+    last = line.rstrip("\r").rpartition("\r")[2]
+    shown = _CONTROL.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", last)
+    return shown + _PLAIN_AGAIN if "\x1b" in shown else shown
 
 
 def show_line(who: str, what: str) -> None:
@@ -85,6 +101,13 @@ class Clock:
             self._text = ""
             if line is not None:
                 click.echo(line, err=True)
+
+    def insert(self, line: str) -> None:
+        """Print a line above the text, whose clock runs on."""
+        with self._lock:
+            if self._text:
+                sys.stderr.write(_ERASE_LINE)
+            click.echo(line, err=True)
 
     def close(self) -> None:
         """Stop the clock; the terminal's line is free afterwards."""
@@ -159,10 +182,8 @@ class BuildDisplay:
             click.echo(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}))
             return
         match event:
-            case StepDone():
-                self._show(_step_line(event))
-            case StepStarted():
-                self._begin(f"{_step_head(event)} {event.text}")
+            case StepEvent():
+                self._show_step(event)
             case FetchDone():
                 took = seconds_text(event.seconds)
                 self._show(f"   {event.image} fetched {event.what} {size_text(event.size)} {took}")
@@ -185,9 +206,25 @@ class BuildDisplay:
             case _:
                 pass
 
+    def _show_step(self, event: StepEvent) -> None:
+        match event:
+            case StepDone():
+                self._show(_step_line(event))
+            case StepOutput():
+                self._output(event)
+            case _:
+                self._begin(f"{_step_head(event)} {event.text}")
+
     def _begin(self, text: str) -> None:
         if self._clock is not None:
             self._clock.begin(text)
+
+    def _output(self, event: StepOutput) -> None:
+        line = f"   {_step_head(event)} {printable(event.line)}"
+        if self._clock is not None:
+            self._clock.insert(line)
+        else:
+            click.echo(line, err=True)
 
     def _show(self, line: str) -> None:
         if self._clock is not None:

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from balenawasm.cli.run_container import run_container
 from balenawasm.cli.run_options import OPTIONS, Option, RunOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-class _Value(click.ParamType[Any]):
-    """A value that a function of `cli.values` reads."""
-
-    def __init__(self, name: str, convert: Callable[[str], object]) -> None:
-        self.name = name
-        self._convert = convert
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
-        """Convert what was typed; click asks again for what is converted already."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._convert(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+from balenawasm.cli.value_type import Value
 
 
 def _parameter(option: Option) -> click.Option:
@@ -39,7 +18,7 @@ def _parameter(option: Option) -> click.Option:
     return click.Option(
         words,
         metavar=option.metavar,
-        type=_Value(option.metavar, option.convert),
+        type=Value(option.metavar, option.convert),
         multiple=option.multiple,
         help=option.help,
     )

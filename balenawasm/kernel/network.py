@@ -92,13 +92,14 @@ class NetworkStack:
         log: Callable[[str], None] = lambda line: None,
         resolver: OutsideResolver | None = None,
         tls: Sequence[tuple[str, str, str, str, bool]] = (),
+        advice: str = "",
     ) -> None:
         """Join the network at `network_directory` with the virtual `address`, or have a loopback
         only.
 
         `published` maps a container port to host listening sockets, `published_udp` to bound
         datagram sockets, which stay the caller's; `hosts` is a hosts(5) file; `log` takes one line
-        for the user. Both directories are made when missing.
+        for the user, `advice` is NetworkNames'. Both directories are made when missing.
         """
         self.hostname = hostname
         self.address = address
@@ -109,6 +110,7 @@ class NetworkStack:
             policy=policy or OutboundPolicy(),
             resolver=resolver or OutsideResolver(),
             log=log,
+            advice=advice,
         )
         self._published = {port: tuple(fds) for port, fds in (published or {}).items()}
         self._published_udp = {port: tuple(fds) for port, fds in (published_udp or {}).items()}

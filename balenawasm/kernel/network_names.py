@@ -37,6 +37,8 @@ MOST_REMEMBERED: Final = 1024
 MOST_NAMES: Final = 256
 """Names remembered of one outside address."""
 
+_ADVICE = 'grant x-balenawasm: allow: ["{grant}"] (with run: --allow "{grant}")'
+
 
 class NetworkNames:
     """The names that one container knows, and what it may reach. Any thread may ask."""
@@ -50,13 +52,18 @@ class NetworkNames:
         policy: OutboundPolicy,
         resolver: OutsideResolver,
         log: Callable[[str], None],
+        advice: str = "",
     ) -> None:
+        """`advice` says how to allow what was denied, with `{grant}` for the grant; empty: as for a
+        service.
+        """
         self.hostname = hostname
         self.address = address
         self.hosts = hosts
         self._policy = policy
         self._resolver = resolver
         self._log = log
+        self._advice = advice or _ADVICE
         self._lock = threading.Lock()
         self._names_of_outside: OrderedDict[str, set[str]] = OrderedDict()
         self._denied: set[str] = set()
@@ -127,7 +134,7 @@ class NetworkNames:
             return
         self._log(
             f"{what} {destination} denied: outside the network; to allow it, "
-            f'grant x-balenawasm: allow: ["{grant}"] (with run: --allow "{grant}")'
+            + self._advice.replace("{grant}", grant)
         )
 
     def _remember(self, name: str, addresses: Sequence[str]) -> None:

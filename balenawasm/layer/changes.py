@@ -19,17 +19,21 @@ from balenawasm.layer.whiteout import OPAQUE_MARKER, hidden_name, is_reserved_na
 from balenawasm.layer.whiteout_entries import opaque_entry, whiteout_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from balenawasm.disk.entry import Entry
 
 
-def change_entries(upper: Path) -> Iterator[Entry]:
+def change_entries(
+    upper: Path, *, owners: bool = False, omitted: Callable[[bytes, int], None] | None = None
+) -> Iterator[Entry]:
     """Yield an upper directory's content, parents first, names sorted.
 
-    SpecialFileError for pipes, sockets and devices, UnreadableTreeError when something cannot be
-    read. A name that is there wins over a marker that hides it, as in the overlay itself.
+    `owners`: with the files' owners, in which whoever runs this is 0:0. `omitted` is told the path
+    and mode of each pipe, socket or device, which no layer takes; without it they are a
+    SpecialFileError. UnreadableTreeError when something cannot be read. A name that is there wins
+    over a marker that hides it, as in the overlay itself.
     """
     first_paths: dict[tuple[int, int], bytes] = {}
     stack = [b""]
@@ -38,7 +42,12 @@ def change_entries(upper: Path) -> Iterator[Entry]:
         host_path = upper / os.fsdecode(path)
         try:
             status = host_path.lstat()
+            if omitted is not None and not _is_taken(status.st_mode):
+                omitted(path, status.st_mode)
+                continue
             entry = entry_of(host_path, path, status)
+            if owners:
+                entry = replace(entry, uid=_owner(status.st_uid), gid=_group(status.st_gid))
             names = names_in(host_path) if entry.is_directory else []
         except OSError as error:
             raise UnreadableTreeError(f"cannot read {host_path}: {error.strerror}") from error
@@ -53,6 +62,18 @@ def change_entries(upper: Path) -> Iterator[Entry]:
             stack += [inside + name for name in reversed(names) if not is_reserved_name(name)]
         else:
             yield _linked(entry, status, first_paths)
+
+
+def _is_taken(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+
+
+def _owner(uid: int) -> int:
+    return 0 if uid == os.geteuid() else uid
+
+
+def _group(gid: int) -> int:
+    return 0 if gid == os.getegid() else gid
 
 
 def _whiteouts(inside: bytes, names: list[bytes]) -> Iterator[Entry]:

@@ -24,6 +24,37 @@ class History(NamedTuple):
     empty_layer: bool = False
 
 
+_HEALTH_NUMBERS = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
+
+
+class Healthcheck(NamedTuple):
+    """How to find out whether a container is well: a member of Docker's, not of OCI's.
+
+    `test` is `("CMD", word, ...)`, `("CMD-SHELL", text)` or `("NONE",)`. Times are in nanoseconds;
+    0 everywhere is the default.
+    """
+
+    test: tuple[str, ...]
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+    def to_members(self) -> dict[str, Json]:
+        """Return the members."""
+        numbers = dict(zip(_HEALTH_NUMBERS, self[1:], strict=True))
+        return without_empty({"Test": list(self.test), **numbers})
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Healthcheck:
+        """Read the members; InvalidDocumentError."""
+        return cls(
+            fields.texts("Test"),
+            *(fields.count(name) if fields.has(name) else 0 for name in _HEALTH_NUMBERS),
+        )
+
+
 class ImageConfig(NamedTuple):
     """The defaults of a container. Empty tuples and strings mean that nothing is set."""
 
@@ -39,6 +70,8 @@ class ImageConfig(NamedTuple):
     labels: Mapping[str, str] = MappingProxyType({})
     user: str = ""
     stop_signal: str = ""
+    shell: tuple[str, ...] = ()
+    healthcheck: Healthcheck | None = None
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[History, ...] = ()
 
@@ -64,6 +97,8 @@ class ImageConfig(NamedTuple):
             "Labels": dict(self.labels),
             "User": self.user,
             "StopSignal": self.stop_signal,
+            "Shell": list(self.shell),
+            "Healthcheck": self.healthcheck.to_members() if self.healthcheck is not None else {},
         }
         history: list[Json] = [
             {"created_by": item.created_by, **without_empty({"empty_layer": item.empty_layer})}
@@ -102,6 +137,12 @@ class ImageConfig(NamedTuple):
             labels=container.text_map("Labels"),
             user=container.text("User"),
             stop_signal=container.text("StopSignal"),
+            shell=container.texts("Shell"),
+            healthcheck=(
+                Healthcheck.from_fields(container.fields("Healthcheck"))
+                if container.has("Healthcheck")
+                else None
+            ),
             diff_ids=_diff_ids(fields.fields("rootfs")),
             history=tuple(
                 History(entry.text("created_by"), entry.flag("empty_layer"))

@@ -95,7 +95,8 @@ class Network(NamedTuple):
     (`<address>/tcp-<port>`); `hosts_file` maps names to addresses. `allow` lists what may be
     reached outside, `host:port` with `*` for either; empty means nothing. `mode` is one of
     NETWORK_MODES: host is the host's own network, none has a loopback only; both ignore the rest
-    but for `directory` and `tls`, which is what some of the grants say about TLS.
+    but for `directory` and `tls`, which is what some of the grants say about TLS. `advice` tells
+    the user how to allow what was denied, with `{grant}` for the grant; empty: as for a service.
     """
 
     address: str
@@ -105,6 +106,7 @@ class Network(NamedTuple):
     allow: tuple[str, ...] = ()
     mode: str = "bridge"
     tls: tuple[TlsGrant, ...] = ()
+    advice: str = ""
 
 
 class Limits(NamedTuple):
@@ -156,7 +158,8 @@ class Bundle(NamedTuple):
     directories where other containers of the project can write: links there are theirs, and no
     mount's source may lead through one. `bare_environment`: process 1 gets `env` and no defaults.
     `stdin_pipe` and `stdout_pipe`: the runner is handed an end of a pipe for that, in this order
-    after the listeners' fds.
+    after the listeners' fds. `output_pipe`: it is handed one end for both outputs and for lines
+    about the container, and there is no log; it goes with neither of the other two.
     """
 
     id: str
@@ -180,6 +183,7 @@ class Bundle(NamedTuple):
     bare_environment: bool = False
     stdin_pipe: bool = False
     stdout_pipe: bool = False
+    output_pipe: bool = False
     log_limits: LogLimits = DEFAULT_LOG_LIMITS
 
     def check(self) -> Bundle:

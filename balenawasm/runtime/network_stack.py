@@ -48,5 +48,6 @@ def make_stack(
         hosts=Path(network.hosts_file),
         policy=OutboundPolicy.from_texts(network.allow),
         tls=network.tls,
+        advice=network.advice,
         log=log,
     )

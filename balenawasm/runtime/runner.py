@@ -24,7 +24,7 @@ from balenawasm.runtime.control_server import ControlServer
 from balenawasm.runtime.exitrecord import ExitRecord, StartError, describe, write_exit_record
 from balenawasm.runtime.hostprocess import prepare_for_guests
 from balenawasm.runtime.logs import SYSTEM_STREAM, LogStream, LogWriter
-from balenawasm.runtime.streams import Streams, null_stream, retained
+from balenawasm.runtime.streams import Streams, null_stream, piped_output, retained
 
 if TYPE_CHECKING:
     import socket
@@ -43,8 +43,10 @@ def service_streams(bundle: Bundle, log: Path, pipes: Sequence[int] = ()) -> Str
     """Streams of a service: no input, and output to the log file, unless they are ends of `pipes`,
     which the streams own from now on. ControlError when these are not what the bundle says.
     """
-    if len(pipes) != bundle.stdin_pipe + bundle.stdout_pipe:
+    if len(pipes) != bundle.stdin_pipe + bundle.stdout_pipe + bundle.output_pipe:
         raise control.ControlError("the pipes of a service are missing")
+    if bundle.output_pipe:
+        return piped_output(pipes[-1])
     limits = bundle.log_limits
     writer = LogWriter(
         Path(bundle.log) if bundle.log is not None else log,

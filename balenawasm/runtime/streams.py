@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 from typing import TYPE_CHECKING
 
 from balenawasm.kernel.stream import Stream
@@ -83,6 +85,27 @@ def passed_streams(*, stdin: bool, tty: bool, log: Callable[[str], None]) -> Str
         Stream.inherited(2),
     )
     return retained(Streams(standard_streams(streams), log, None))
+
+
+def piped_output(pipe: int) -> Streams:
+    """Streams of a build's command: no input, and one pipe, which they own, for both outputs, so
+    that what is written keeps its order. Lines about the container go there, too.
+    """
+    output = Stream(pipe, readable=False)
+    fds: dict[int, Description] = {0: null_stream(), 1: output, 2: output}
+    return retained(Streams(fds, lambda line: _write_line(pipe, line), None))
+
+
+def _write_line(pipe: int, line: str) -> None:
+    """Write a whole line to a non-blocking pipe; nobody reading is no error."""
+    rest = f"balenawasm: {line}\n".encode(errors="replace")
+    ready = select.poll()
+    ready.register(pipe, select.POLLOUT)
+    with contextlib.suppress(OSError):
+        while rest:
+            ready.poll()
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[os.write(pipe, rest) :]
 
 
 def null_stream() -> Stream:

@@ -7,16 +7,15 @@ called, and the next start makes a new one.
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import balenawasm
 from balenawasm.errors import BalenaWasmError
 from balenawasm.runtime import control
+from balenawasm.runtime.zygote_process import start_zygote
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Sequence
 
     from balenawasm.runtime.control import Channel, Message
@@ -73,25 +72,7 @@ class ZygoteClient:
     def _ensure(self) -> Channel:
         if self._channel is not None:
             return self._channel
-        ours, theirs = control.make_pair()
-        fd = theirs.fileno()
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *("-m", "balenawasm.runtime.zygote"),
-                    *("--home", str(self._home.root), "--channel", str(fd)),
-                ],
-                stdin=subprocess.DEVNULL,
-                # The package may be run from a checkout: `-m` looks in the working directory.
-                cwd=Path(next(iter(balenawasm.__path__))).parent,
-                pass_fds=(fd,),
-            )
-        except OSError as error:
-            ours.close()
-            raise control.ControlError(f"cannot start the zygote: {error}") from error
-        finally:
-            theirs.close()
+        self._process, ours = start_zygote(self._home)
         ours.socket.setblocking(False)
         self._channel = ours
         asyncio.get_running_loop().add_reader(ours.fileno(), self._receive)

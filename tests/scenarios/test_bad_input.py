@@ -57,7 +57,9 @@ def test_an_unknown_instruction(cli: Cli) -> None:
     assert "COPY" in message.replace("COPPY", "")
 
 
-@pytest.mark.parametrize("line", ["RUN true", "HEALTHCHECK CMD true", "USER nobody", 'SHELL ["x"]'])
+@pytest.mark.parametrize(
+    "line", ["USER nobody", "ONBUILD COPY a b", "RUN --mount=type=cache,target=/c true"]
+)
 def test_what_is_not_yet_there(cli: Cli, line: str) -> None:
     project(cli, f"FROM scratch\n{line}\n")
     message = refused(cli, "build", ".")

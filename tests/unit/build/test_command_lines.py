@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from balenawasm.build.command_lines import NeedsShellError, plain_words, shell_command
+from balenawasm.build.command_lines import NeedsShellError, plain_words
 
 PLAIN = [
     "python server.py -p 3000",
@@ -70,7 +70,3 @@ def test_anything_else_is_refused_with_the_reason(text):
     with pytest.raises(NeedsShellError, match="the image has no /bin/sh") as caught:
         plain_words(text)
     assert "JSON form" in caught.value.hint
-
-
-def test_with_a_shell_the_text_is_its_business():
-    assert shell_command("a && b") == ("/bin/sh", "-c", "a && b")

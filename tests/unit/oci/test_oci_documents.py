@@ -7,7 +7,7 @@ import json
 import pytest
 
 from balenawasm.digest import sha256
-from balenawasm.oci.config import History, ImageConfig
+from balenawasm.oci.config import Healthcheck, History, ImageConfig
 from balenawasm.oci.descriptor import Descriptor
 from balenawasm.oci.document import MAXIMUM_SIZE, InvalidDocumentError, parse_object
 from balenawasm.oci.layoutdir import Index, UnknownLayoutError, check_layout, layout_json, ref_name
@@ -66,6 +66,23 @@ def test_the_config_has_the_members_of_the_specification():
     }
     assert ImageConfig.from_json(config.to_json()) == config
     assert config.environment == {"A": "1", "B": "x=y"}
+
+
+def test_docker_s_members_for_shells_and_health_checks():
+    check = Healthcheck(("CMD-SHELL", "wget -q x"), interval=5_000_000_000, retries=3)
+    config = ImageConfig(shell=("/bin/bash", "-c"), healthcheck=check)
+    assert json.loads(config.to_json())["config"] == {
+        "Shell": ["/bin/bash", "-c"],
+        "Healthcheck": {
+            "Test": ["CMD-SHELL", "wget -q x"],
+            "Interval": 5_000_000_000,
+            "Retries": 3,
+        },
+    }
+    assert ImageConfig.from_json(config.to_json()) == config
+    data = b'{"architecture":"a","os":"o","config":{"Healthcheck":{"Interval":-1}}}'
+    with pytest.raises(InvalidDocumentError, match="Healthcheck: Interval"):
+        ImageConfig.from_json(data)
 
 
 def test_nothing_is_written_for_what_is_not_set():
