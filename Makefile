@@ -24,7 +24,8 @@ tools: $(READY)
 test: $(READY) tools
 	@$(BIN)/python -m pytest -m "not long"
 
-test-long: $(READY) tools
+test-long: $(READY)
+	@scripts/install-test-tools $(VENV) long
 	@$(BIN)/python -m pytest
 
 check: $(READY)
