@@ -1,8 +1,9 @@
 """Base images: built on demand from recipes, `<recipes>/NAME/Balenafile` for `balenaos/NAME`.
 
 A recipe's image carries the label `io.balenawasm.recipe-digest`: the digest of the recipe's folder
-(less what its .dockerignore leaves out) and of the recipes it starts from. It is built again only
-when that is another one. Other names, and other tags than `latest`, must be in the store.
+(less what its .dockerignore leaves out), of the recipes it starts from and of its artifacts. It is
+built again only when that is another one. Other names, and other tags than `latest`, must be in the
+store.
 
 Locks: `base-NAME.lock` in the build cache, so that of several builders one builds and the others
 wait for it.
@@ -18,6 +19,7 @@ from balenawasm.atomicfile import file_lock
 from balenawasm.balenafile.instructions import Copy
 from balenawasm.balenafile.resolve import plan_build
 from balenawasm.balenafile.stages import read_balenafile
+from balenawasm.build.artifact_contexts import artifact_name
 from balenawasm.build.context import Context, content_digest
 from balenawasm.build.filetree import select
 from balenawasm.build.ignore import read_ignore_rules
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from balenawasm.build.artifact_contexts import ArtifactContexts
     from balenawasm.store.images import Image
     from balenawasm.store.store import Store
 
@@ -61,8 +64,11 @@ class BaseImages:
         locks: Path,
         build: Callable[[Recipe], Image],
         building: tuple[str, ...] = (),
+        *,
+        artifacts: ArtifactContexts,
     ) -> None:
         """`building` has the names of the recipes that are being built around this one."""
+        self._artifacts = artifacts
         self._store = store
         self._recipes = recipes
         self._locks = locks
@@ -112,7 +118,7 @@ class BaseImages:
         return image if complete else None
 
     def _digest(self, folder: Path, above: tuple[Path, ...]) -> Digest:
-        """Return the digest of a recipe and of the recipes it starts from or copies from."""
+        """Return the digest of a recipe, and of the recipes and artifacts it is made from."""
         balenafile_path = folder / RECIPE_FILE
         context = Context(folder, read_ignore_rules(folder, balenafile_path))
         files = content_digest(select(context, "."))
@@ -126,7 +132,10 @@ class BaseImages:
             names = [stage.base.image] if stage.base_stage is None else []
             names += [item.from_stage for item in copies if item.from_stage is not None]
             for name in names:
-                if name not in stage.copied_stages and name != "scratch":
+                artifact = artifact_name(name)
+                if artifact is not None:
+                    parts.append(self._artifacts.digest(artifact))
+                elif name not in stage.copied_stages and name != "scratch":
                     other = self._folder(parse_reference(name))
                     if other is not None:
                         parts.append(self._digest(other, (*above, folder)))

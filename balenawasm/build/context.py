@@ -30,10 +30,17 @@ class ContextError(SourceError):
 class Context:
     """A build context (a :class:`balenawasm.build.filetree.FileTree`)."""
 
-    title = "the build context"
     is_root_file_system = False
 
-    def __init__(self, directory: Path, rules: IgnoreRules | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        rules: IgnoreRules | None = None,
+        *,
+        title: str = "the build context",
+    ) -> None:
+        """`title` is what messages call it."""
+        self.title = title
         self._directory = directory
         self._rules = rules or IgnoreRules()
         self._visible: dict[bytes, bool] = {}

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.instructions import Add, Copy
-from balenawasm.build.context import check_unchanged, content_digest
+from balenawasm.build.artifact_contexts import artifact_name
+from balenawasm.build.context import Context, check_unchanged, content_digest
 from balenawasm.build.draft import Attributes, LayerDraft
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.filetree import FileTree, Source, SourceError, select
@@ -94,6 +95,23 @@ class FileSteps:
             return self._place(layers, copy, destination, sources)
 
         return layer_step(self._bench, layers, members, make)
+
+    def copy_artifact(
+        self, layers: Sequence[Descriptor], copy: Copy, working_dir: str
+    ) -> StepResult:
+        """Copy from an artifact, which is made first if it is missing."""
+        bench = self._bench
+        name = artifact_name(copy.from_stage) or ""
+        members, destination = self._members(copy, working_dir)
+        members["artifact"] = bench.artifacts.digest(name)
+
+        def make() -> list[Entry]:
+            folder = bench.artifacts.folder(name, bench.reporter.progress)
+            tree = Context(folder, title=f"the artifact {name}")
+            sources = [source for text in copy.sources for source in select(tree, text)]
+            return self._place(layers, copy, destination, sources)
+
+        return layer_step(bench, layers, members, make)
 
     def add(self, layers: Sequence[Descriptor], add: Add, working_dir: str) -> StepResult:
         """Copy from the context or from npm packages."""

@@ -21,6 +21,7 @@ from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.balenafile.instructions import Run
 from balenawasm.balenafile.resolve import BuildPlan, plan_build
 from balenawasm.balenafile.stages import read_balenafile
+from balenawasm.build.artifact_contexts import NoArtifacts
 from balenawasm.build.base_images import RECIPE_FILE, BaseImages, Recipe
 from balenawasm.build.cache import BuildCache
 from balenawasm.build.command_runner import CommandRunner
@@ -37,6 +38,7 @@ from balenawasm.runtime.recipes import default_recipes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from balenawasm.build.artifact_contexts import ArtifactContexts
     from balenawasm.oci.reference import Reference
     from balenawasm.runtime.home import Home
     from balenawasm.store.images import Image
@@ -70,7 +72,8 @@ class Workshop:
 
     `environment` is what npm and pip run with (PATH, proxies, their configuration). `recipes` is
     usually `default_recipes()`; None means that every base image must be in the store. `home` is
-    where the commands of RUN have their containers; without it there can be none.
+    where the commands of RUN have their containers; without it there can be none. `artifacts` are
+    what `COPY --from=artifact:` finds.
     """
 
     store: Store
@@ -79,9 +82,16 @@ class Workshop:
     recipes: Path | None
     environment: Mapping[str, str]
     home: Home | None = None
+    artifacts: ArtifactContexts = field(default_factory=NoArtifacts)
 
     @classmethod
-    def in_home(cls, home: Home, store: Store, environment: Mapping[str, str]) -> Self:
+    def in_home(
+        cls,
+        home: Home,
+        store: Store,
+        environment: Mapping[str, str],
+        artifacts: ArtifactContexts | None = None,
+    ) -> Self:
         """Return the usual workshop: the caches of a state directory, the recipes shipped here."""
         return cls(
             store=store,
@@ -90,6 +100,7 @@ class Workshop:
             recipes=default_recipes(),
             environment=environment,
             home=home,
+            artifacts=artifacts or NoArtifacts(),
         )
 
 
@@ -122,7 +133,12 @@ def _base_images(
         return _build(_recipe_request(recipe), workshop, progress, names, runner)
 
     return BaseImages(
-        workshop.store, workshop.recipes, workshop.build_cache, build_recipe, building
+        workshop.store,
+        workshop.recipes,
+        workshop.build_cache,
+        build_recipe,
+        building,
+        artifacts=workshop.artifacts,
     )
 
 
@@ -159,6 +175,7 @@ def _build(
             use_cache=not request.no_cache,
             latest=request.source_date_epoch,
             runner=runner,
+            artifacts=workshop.artifacts,
             run_settings=request.run_settings,
         )
         built = _run_stages(plan, bench, request.build_args)

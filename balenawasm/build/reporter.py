@@ -39,6 +39,11 @@ class Reporter:
         self._work = ""
         self._work_began = 0.0
 
+    @property
+    def progress(self) -> Progress:
+        """Who is told; for other voices beside this one."""
+        return self._progress
+
     def begin_build(self, total: int) -> None:
         """The Balenafile is understood: `total` steps are to come."""
         self._total = total

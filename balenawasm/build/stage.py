@@ -23,6 +23,7 @@ from balenawasm.balenafile.instructions import (
     Workdir,
 )
 from balenawasm.balenafile.source import BalenafileError
+from balenawasm.build.artifact_contexts import artifact_name
 from balenawasm.build.command_lines import plain_words
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.file_steps import FileSteps, absolute
@@ -118,6 +119,8 @@ class StageBuild:
 
     def _copy(self, copy: Copy) -> StepResult:
         origin = None
+        if artifact_name(copy.from_stage) is not None:
+            return self._files.copy_artifact(self._layers, copy, self._config.working_dir)
         if copy.from_stage is not None:
             stage = self._resolved.copied_stages.get(copy.from_stage)
             if stage is None:

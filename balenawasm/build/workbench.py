@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from balenawasm.build.artifact_contexts import NoArtifacts
 from balenawasm.build.layered_tree import LayeredTree
 from balenawasm.layer.image_layer import LayerImage, open_layer
 from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from balenawasm.build.artifact_contexts import ArtifactContexts
     from balenawasm.build.cache import BuildCache
     from balenawasm.build.command_runner import CommandRunner
     from balenawasm.build.context import Context
@@ -49,7 +51,7 @@ class Workbench:
     """The shared things. `scratch` is a private directory that goes when the build ends.
 
     `find_image` resolves a name in FROM or `COPY --from`; `latest` caps modification times (Unix
-    seconds). `runner` runs the commands of RUN.
+    seconds). `runner` runs the commands of RUN. `artifacts` are what `COPY --from=artifact:` finds.
     """
 
     reporter: Reporter
@@ -60,6 +62,7 @@ class Workbench:
     find_image: Callable[[str], Image]
     scratch: Path
     runner: CommandRunner
+    artifacts: ArtifactContexts = field(default_factory=NoArtifacts)
     use_cache: bool = True
     latest: int | None = None
     run_settings: RunSettings = field(default_factory=RunSettings)

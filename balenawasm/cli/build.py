@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,17 @@ from balenawasm.cli.values import parse_count, parse_size
 from balenawasm.errors import UsageError
 from balenawasm.oci.reference import parse_reference
 from balenawasm.runtime.bundle import DEFAULT_LIMITS, Limits
+from balenawasm.toolchain.provider import Artifacts
+
+if TYPE_CHECKING:
+    from balenawasm.runtime.home import Home
+
+
+def open_workshop(home: Home) -> Workshop:
+    """Where this user's images are built."""
+    environment = dict(os.environ)
+    artifacts = Artifacts(home, environment)
+    return Workshop.in_home(home, open_store(home), environment, artifacts)
 
 
 def source_date_epoch() -> int | None:
@@ -98,7 +110,7 @@ def build_command(
     """
     references = [parse_reference(tag) for tag in tags]
     home = open_home()
-    workshop = Workshop.in_home(home, open_store(home), dict(os.environ))
+    workshop = open_workshop(home)
     request = BuildRequest(
         context=directory,
         balenafile=balenafile,

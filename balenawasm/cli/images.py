@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from balenawasm.build.image_build import BuildRequest, Workshop, build_image, find_image
-from balenawasm.cli.build import source_date_epoch
+from balenawasm.build.image_build import BuildRequest, build_image, find_image
+from balenawasm.cli.build import open_workshop, source_date_epoch
 from balenawasm.cli.progress import BuildDisplay
-from balenawasm.cli.state import open_store
 from balenawasm.oci.reference import Reference, parse_reference
 from balenawasm.store.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from balenawasm.build.image_build import Workshop
     from balenawasm.compose.model import Build, Project, Service
     from balenawasm.runtime.home import Home
     from balenawasm.store.images import Image
@@ -27,7 +26,7 @@ def image_reference(project: Project, service: Service) -> Reference:
 
 def base_image(home: Home, name: str) -> Image:
     """An image by name; one of ours is built when it is missing or its recipe has changed."""
-    workshop = Workshop.in_home(home, open_store(home), dict(os.environ))
+    workshop = open_workshop(home)
     with BuildDisplay() as display:
         return find_image(name, workshop, display)
 
@@ -39,7 +38,7 @@ def project_images(
 
     Services that say the same of their image share it: it is built once.
     """
-    workshop = Workshop.in_home(home, open_store(home), dict(os.environ))
+    workshop = open_workshop(home)
     images: dict[str, Image] = {}
     made: list[tuple[Build | None, Reference, Image]] = []
     # What is built first may be what another service has as its `image`.

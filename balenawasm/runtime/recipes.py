@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAMESPACE = "balenaos/"
 """The names of base images start so."""
+ARTIFACT_SOURCES = ("busybox-wasm", "compiler", "libc")
+"""What recipes copy from (`COPY --from=artifact:`) is made from these, and the toolchain's code."""
 
 
 def default_recipes() -> Path | None:
@@ -26,6 +28,11 @@ def default_recipes() -> Path | None:
         if folder.is_dir():
             return folder
     return None
+
+
+def artifact_sources(recipes: Path) -> list[Path]:
+    """Return the folders of our own sources of artifacts, beside the recipes; those that exist."""
+    return [folder for name in ARTIFACT_SOURCES if (folder := recipes.parent / name).is_dir()]
 
 
 class CheckedImage:
@@ -48,7 +55,7 @@ class CheckedImage:
 
     def _state(self, image: Digest) -> bytes:
         lines = [image.encode()]
-        folders = [os.fsencode(self._recipes)]
+        folders = [os.fsencode(it) for it in (self._recipes, *artifact_sources(self._recipes))]
         for folder in folders:
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from balenawasm.build.reporter import Reporter
     from balenawasm.digest import Digest
     from balenawasm.toolchain.artifacts import ArtifactCache
+    from balenawasm.toolchain.provider import Toolchain
 
 PACKAGE = "npm:@yowasp/clang@22.0.0-git20542-10#gen"
 CHECKSUM = (
@@ -57,3 +58,8 @@ def llvm_package(cache: ArtifactCache, environment: Mapping[str, str]) -> Path:
         shutil.rmtree(scratch)
 
     return cache.obtain(NAME, llvm_digest(), make)
+
+
+def llvm_artifact(toolchain: Toolchain) -> Path:
+    """As `llvm_package`, for `toolchain.provider`."""
+    return llvm_package(toolchain.cache, toolchain.environment)
