@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
+import pkgutil
 import random
 import sys
 import time
@@ -13,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from call_storm import NEVER, Audit, Counter, storm_module
 
-import balenawasm
+import balenawasm.kernel
+import balenawasm.personality
+import balenawasm.vfs.filesystems
 from balenawasm.engine.code_cache import CodeCache
 from balenawasm.engine.machine import Machine
 from balenawasm.engine.wat import wat_to_wasm
@@ -117,8 +121,16 @@ class Storm:
         self._stack.close()
 
 
+def import_what_is_imported_late() -> None:
+    """The kernel imports what few guests use when they use it: those files are no guest's doing."""
+    for room in (balenawasm.kernel, balenawasm.personality, balenawasm.vfs.filesystems):
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
+            importlib.import_module(module.name)
+
+
 @pytest.fixture
 def storm(tmp_path: Path) -> Iterator[Storm]:
+    import_what_is_imported_late()
     storm = Storm(tmp_path)
     AUDIT.seen.clear()
     AUDIT.active = True
