@@ -71,7 +71,8 @@ class CommandRunner:
         """Begin to get ready; returns at once. A command is coming and other work goes first."""
         if self._home is not None and self._zygote is None:
             sweep_runs(self._home)
-            self._zygote = start_zygote(self._home, own_session=True)
+            # What a command makes is the same whoever builds: the guests' own umask counts.
+            self._zygote = start_zygote(self._home, own_session=True, umask=0)
 
     def close(self) -> None:
         """End the zygote and every command, and wait until they are gone."""

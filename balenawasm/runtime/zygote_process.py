@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 def start_zygote(
-    home: Home, *, own_session: bool = False
+    home: Home, *, own_session: bool = False, umask: int = -1
 ) -> tuple[subprocess.Popen[bytes], Channel]:
     """Start a zygote; returns its process and our end of its channel, which blocks.
 
     Closing the channel ends it with all its runners. `own_session` keeps what is typed at our
-    terminal from it. ControlError when it cannot be started.
+    terminal from it. `umask` is for the files of its guests; -1: ours. ControlError when it cannot
+    be started.
     """
     ours, theirs = control.make_pair()
     fd = theirs.fileno()
@@ -37,6 +38,7 @@ def start_zygote(
             cwd=Path(next(iter(balenawasm.__path__))).parent,
             pass_fds=(fd,),
             start_new_session=own_session,
+            umask=umask,
         )
     except OSError as error:
         ours.close()

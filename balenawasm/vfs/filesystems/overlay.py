@@ -356,8 +356,9 @@ class OverlayDirectory(Node):
             self.fs.upper.make()
         else:
             before = self.parent.folder().stat()
-            mode = self.lowers[0].stat().mode if self.lowers else 0o755
-            self.parent.folder().mkdir(self.name, host_mode(mode, 0o700))
+            mode = host_mode(self.lowers[0].stat().mode if self.lowers else 0o755, 0o700)
+            # The host's umask is no business of a layer's directory.
+            self.parent.folder().mkdir(self.name, mode).set_mode(mode)
             self.parent.note_upper(self.name)
             self.parent.folder().set_times(before.atim, before.mtim)
         self.in_upper = True
