@@ -1,0 +1,1 @@
+/* Nothing: crt/crt1.c is C. */

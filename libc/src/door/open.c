@@ -1,0 +1,17 @@
+/* Calls on paths that are several calls of the door. */
+#include <fcntl.h>
+#include "syscall.h"
+
+long __door_openat(int dirfd, const char *path, int flags, int mode)
+{
+	return door_openat(dirfd, path, strlen(path), flags & ~O_LARGEFILE, mode);
+}
+
+long __door_truncate(const char *path, long long size)
+{
+	int fd = door_openat(AT_FDCWD, path, strlen(path), O_WRONLY|O_CLOEXEC, 0);
+	if (fd < 0) return fd;
+	int r = door_ftruncate(fd, size);
+	door_close(fd);
+	return r;
+}

@@ -1,0 +1,1 @@
+/* In place of musl's file: crt/crt1.c starts programs. */

@@ -1,0 +1,1 @@
+/* In place of musl's file: nothing of it is needed with one thread. */

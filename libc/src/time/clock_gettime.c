@@ -1,0 +1,35 @@
+/* In place of musl's file: preview 1's clocks, which cost least; its first four have Linux's numbers.
+
+   The compiler's prebuilt libc++ was made for wasi-libc, where a clock is the address of one of two objects. */
+#include <time.h>
+#include <errno.h>
+#include "syscall.h"
+
+const int _CLOCK_REALTIME = CLOCK_REALTIME, _CLOCK_MONOTONIC = CLOCK_MONOTONIC;
+
+hidden int __wasi_clock(clockid_t clk)
+{
+	switch (clk) {
+	case CLOCK_REALTIME: case CLOCK_MONOTONIC: case CLOCK_PROCESS_CPUTIME_ID: case CLOCK_THREAD_CPUTIME_ID:
+		return clk;
+	case CLOCK_MONOTONIC_RAW: case CLOCK_MONOTONIC_COARSE: case CLOCK_BOOTTIME:
+		return CLOCK_MONOTONIC;
+	case CLOCK_REALTIME_COARSE:
+		return CLOCK_REALTIME;
+	}
+	if (clk == (clockid_t)(long)&_CLOCK_MONOTONIC) return CLOCK_MONOTONIC;
+	if (clk == (clockid_t)(long)&_CLOCK_REALTIME) return CLOCK_REALTIME;
+	return -1;
+}
+
+int __clock_gettime(clockid_t clk, struct timespec *ts)
+{
+	unsigned long long now;
+	int clock = __wasi_clock(clk);
+	if (clock < 0 || wasi_clock_time_get(clock, 1, &now)) return __syscall_ret(-EINVAL);
+	ts->tv_sec = now / 1000000000;
+	ts->tv_nsec = now % 1000000000;
+	return 0;
+}
+
+weak_alias(__clock_gettime, clock_gettime);
