@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import os
 import random
 import statistics
@@ -212,6 +213,9 @@ def main() -> int:
     parser.add_argument("--busy", type=int, default=1, help="containers that compute")
     options = parser.parse_args()
     prepare_for_guests()
+    # What a runner allows for its one container; here 500 share one collector, which would walk
+    # through the objects of all of them.
+    gc.set_threshold(gc.get_threshold()[0] * options.containers)
     with tempfile.TemporaryDirectory() as text:
         world = World(Path(text))
         kinds = [KINDS[number % len(KINDS)] for number in range(options.containers)]
