@@ -85,3 +85,22 @@ def test_pipes_are_refused(tmp_path):
 def test_a_missing_directory(tmp_path):
     with pytest.raises(UnreadableTreeError):
         changes(tmp_path / "gone")
+
+
+def test_owners_are_kept_on_demand_and_those_of_the_caller_are_root_s(tmp_path):
+    (tmp_path / "mine").touch()
+    if os.geteuid() == 0:
+        (tmp_path / "theirs").touch()
+        os.chown(tmp_path / "theirs", 100, 101)
+    owners = {entry.path: (entry.uid, entry.gid) for entry in change_entries(tmp_path, owners=True)}
+    assert owners.pop(b"mine") == (0, 0)
+    assert owners == ({b"theirs": (100, 101)} if os.geteuid() == 0 else {})
+
+
+def test_what_a_layer_does_not_take_is_left_out_on_demand(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    told = []
+    entries = change_entries(tmp_path, omitted=lambda path, mode: told.append((path, mode)))
+    assert [entry.path for entry in entries] == [b"file"]
+    assert told == [(b"pipe", (tmp_path / "pipe").lstat().st_mode)]
