@@ -13,10 +13,13 @@ a storm is on.
 
 from __future__ import annotations
 
+import inspect
 import os
 import struct
 import sys
 from typing import TYPE_CHECKING, Any
+
+from balenawasm.vfs.filesystems.hostdir import HostFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -210,6 +213,14 @@ class Counter:
         return counted
 
 
+def _is_reopening(arguments: tuple[object, ...]) -> bool:
+    # The one place that opens "." means the directory it holds open, which the event does not tell.
+    return arguments[:1] == (b".",) and sys._getframe(2).f_code is _REOPENING
+
+
+_REOPENING = inspect.unwrap(HostFolder.opened).__code__
+
+
 class Audit:
     """Collects what this process does with paths while it is on."""
 
@@ -228,7 +239,7 @@ class Audit:
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self.active and event in self.EVENTS:
+        if self.active and event in self.EVENTS and not _is_reopening(arguments):
             # A symbolic link's target is a text that only guests ever follow.
             for argument in arguments[event == "os.symlink" :]:
                 if isinstance(argument, (str, bytes, os.PathLike)):
