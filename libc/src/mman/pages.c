@@ -65,9 +65,9 @@ static struct range **place_of(size_t size)
 static char *cut(struct range **place, size_t size)
 {
 	struct range *range = *place;
+	char *start = end_of(range) - size;
 	if (range->size == size) *place = range->next;
 	else range->size -= size;
-	char *start = range->size == size ? (char *)range : end_of(range);
 	memset(start, 0, size);
 	return start;
 }
