@@ -18,6 +18,7 @@ from balenawasm.balenafile.health_options import HEALTH_OPTIONS, health_values
 from balenawasm.balenafile.instructions import (
     NETWORK_MODES,
     SCRATCH,
+    SCRIPT_DIRECTORY,
     Add,
     Arg,
     ArgDeclaration,
@@ -60,7 +61,6 @@ NOT_YET: Mapping[str, str] = {
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*\Z")
 _FLAG = re.compile(r"""--([A-Za-z][\w-]*)(?:=((?:"[^"]*"|'[^']*'|[^\s"'])*))?(?:[ \t]+|\Z)""")
 _HEREDOC = re.compile(r"""\d*<<-?["']?[A-Za-z_]""")
-_RUN_HEREDOC = re.compile(r"""(?:^|[\s;|&(])\d*<<-?["']?[A-Za-z_]""")
 _FLAGS: Mapping[str, frozenset[str]] = {
     "FROM": frozenset({"platform"}),
     "COPY": frozenset({"chmod", "chown", "from"}),
@@ -293,12 +293,10 @@ class Decoder:
         words = self._json_words(node, arguments)
         if words == ():
             raise BalenafileError("RUN has no program to run", node.where)
-        if words is None and _RUN_HEREDOC.search(arguments):
-            raise NotYetSupportedError(
-                "RUN of a here-document is not supported yet",
-                node.where,
-                hint="join the commands with && and \\, or COPY a script and RUN that",
-            )
+        script = None
+        if words is None and node.heredocs:
+            arguments, script = _with_heredocs(node, arguments)
+            words = (f"{SCRIPT_DIRECTORY}/{node.heredocs[0].name}",) if script is not None else None
         network = flags.get("network")
         if network is not None and network not in NETWORK_MODES:
             raise BalenafileError(
@@ -313,6 +311,7 @@ class Decoder:
             shell=arguments if words is None else None,
             exec=words,
             network=network,
+            script=script,
         )
 
     def _shell(self, node: Node, _: Mapping[str, str], arguments: str) -> Shell:
@@ -388,6 +387,18 @@ _DECODERS: Mapping[str, Callable[[Decoder, Node, Mapping[str, str], str], Instru
     "SHELL": Decoder._shell,
     "HEALTHCHECK": Decoder._healthcheck,
 }
+
+
+def _with_heredocs(node: Node, arguments: str) -> tuple[str, str | None]:
+    """Return the text for the shell and, for a here-document that is a script, that.
+
+    As in BuildKit: one alone is what the shell runs; others are handed to the shell as they are.
+    """
+    first = node.heredocs[0]
+    if first.alone:
+        is_script = first.content.startswith("#!")
+        return first.content, first.content if is_script else None
+    return "\n".join([arguments, *(item.text + item.name for item in node.heredocs)]), None
 
 
 def located(error: WordError, place: Node | Instruction) -> BalenafileError:

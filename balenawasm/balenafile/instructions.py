@@ -17,6 +17,9 @@ from balenawasm.balenafile.source import BalenafileError, NotYetSupportedError, 
 SCRATCH = "scratch"
 """The name of the empty base image; Docker reserves it."""
 
+SCRIPT_DIRECTORY = "/dev/pipes"
+"""Where a RUN finds the script that it is; as with BuildKit."""
+
 NETWORK_MODES = ("default", "none", "host")
 """What `RUN --network=` takes."""
 
@@ -168,9 +171,13 @@ class Entrypoint(_Command):
 class Run(_Command):
     """`RUN [--network=MODE] COMMAND` or `RUN ["program", "argument"]`; MODE is one of
     NETWORK_MODES, None without the flag.
+
+    `script` is a here-document that names its interpreter (`#!`): a program of its own, which
+    `exec` has the path of, and whose file the builder has to provide.
     """
 
     network: str | None = None
+    script: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

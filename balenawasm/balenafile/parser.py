@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from dockerfile_parse import DockerfileParser
 
+from balenawasm.balenafile.heredoc import Heredoc, read_heredocs
 from balenawasm.balenafile.source import BalenafileError, SourceRange
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Node:
     keyword: str
     value: str
     where: SourceRange
+    heredocs: tuple[Heredoc, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class _LogicalLine:
     last: int
     text: str
     has_empty_line: bool
+    heredocs: tuple[Heredoc, ...] = ()
 
 
 def parse_text(text: str, name: str) -> ParsedText:
@@ -77,12 +80,12 @@ def parse_text(text: str, name: str) -> ParsedText:
             where = SourceRange(name, index + 1, index + 1, line.replace("\0", "␀"))
             raise BalenafileError("the file is not text: it has a NUL character", where)
     escape = _read_directives(lines, name)
-    logical_lines = _join_continued(lines, escape)
+    logical_lines = _join_continued(lines, escape, name)
     nodes = []
     keywords = _split_keywords(logical_lines, len(lines))
     for logical, (keyword, value) in zip(logical_lines, keywords, strict=True):
         where = SourceRange(name, logical.first + 1, logical.last + 1, lines[logical.first])
-        nodes.append(Node(keyword, value, where))
+        nodes.append(Node(keyword, value, where, logical.heredocs))
     warnings = tuple(
         f"{name}:{line.first + 1}: the continued instruction has empty lines in it"
         for line in logical_lines
@@ -119,10 +122,11 @@ def _read_directives(lines: Sequence[str], name: str) -> str:
     return escape
 
 
-def _join_continued(lines: Sequence[str], escape: str) -> list[_LogicalLine]:
+def _join_continued(lines: Sequence[str], escape: str, name: str) -> list[_LogicalLine]:
     """Join lines that end in the escape character, without comments and empty lines between them.
 
-    An escape character that is itself escaped does not continue the line (BuildKit's rule).
+    An escape character that is itself escaped does not continue the line (BuildKit's rule). Lines
+    of here-documents go with the instruction that announces them.
     """
     token = re.escape(escape)
     continuation = re.compile(rf"(?:(?<=[^{token}])|^){token}[ \t]*\Z")
@@ -130,7 +134,8 @@ def _join_continued(lines: Sequence[str], escape: str) -> list[_LogicalLine]:
     parts: list[str] = []
     first = last = 0
     has_empty_line = pending_empty_line = False
-    for index, line in enumerate(lines):
+    numbered = iter(enumerate(lines))
+    for index, line in numbered:
         stripped = line.lstrip()
         if stripped.startswith("#"):
             continue
@@ -148,7 +153,11 @@ def _join_continued(lines: Sequence[str], escape: str) -> list[_LogicalLine]:
         match = continuation.search(content)
         parts.append(content if match is None else content[: match.start()])
         if match is None:
-            joined.append(_LogicalLine(first, last, "".join(parts), has_empty_line))
+            text = "".join(parts)
+            where = SourceRange(name, first + 1, last + 1, lines[first])
+            heredocs, end = read_heredocs(text, escape, numbered, where)
+            last = last if end is None else end
+            joined.append(_LogicalLine(first, last, text, has_empty_line, heredocs))
             parts = []
     if parts:
         joined.append(_LogicalLine(first, last, "".join(parts), has_empty_line))

@@ -18,7 +18,7 @@ from balenawasm.build.command_lines import SHELL
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.layer_step import StepResult, layer_step
 from balenawasm.build.run_changes import run_changes
-from balenawasm.runtime.bundle import Bundle, Layer, Network
+from balenawasm.runtime.bundle import Bundle, Layer, Network, Text
 from balenawasm.runtime.exitrecord import NOT_FOUND
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class RunSteps:
             if name not in PREDEFINED_ARGS or name in scope.declared
         }
         mode = self._mode(run)
+        scripts: dict[str, Json] = {} if run.script is None else {"script": run.script}
         members: dict[str, Json] = {
             "run": list(words),
             "environment": [*_variables(counting), *config.env],
@@ -72,8 +73,10 @@ class RunSteps:
             "allow": list(self._settings.allow) if mode == "bridge" else [],
             "preopens": list(config.preopens),
             "latest": self._bench.latest,
+            **scripts,
         }
         with self._runner.place() as place:
+            argv = tuple(map(os.fsencode, words))
             network = Network(
                 address=_ADDRESS,
                 directory=str(place.network),
@@ -85,13 +88,14 @@ class RunSteps:
             bundle = Bundle(
                 id=place.id,
                 layers=self._layers(layers),
-                argv=tuple(map(os.fsencode, words)),
+                argv=argv,
                 env=tuple(map(os.fsencode, (*_variables(arguments), *config.env))),
                 cwd=os.fsencode(config.working_dir or "/"),
                 network=network,
                 hostname=_HOSTNAME,
                 limits=self._settings.limits,
                 preopens=tuple(map(os.fsencode, config.preopens)),
+                texts=() if run.script is None else (Text(argv[0], os.fsencode(run.script)),),
                 output_pipe=True,
             )
             return layer_step(

@@ -59,6 +59,13 @@ class Mount(NamedTuple):
     size: int | None = None
 
 
+class Text(NamedTuple):
+    """A small file that is only in the bundle; read-only in the container."""
+
+    path: bytes
+    content: bytes
+
+
 class Published(NamedTuple):
     """A container port that the outside reaches: `listener` counts the fds handed to the runner.
 
@@ -184,6 +191,7 @@ class Bundle(NamedTuple):
     stdin_pipe: bool = False
     stdout_pipe: bool = False
     output_pipe: bool = False
+    texts: tuple[Text, ...] = ()
     log_limits: LogLimits = DEFAULT_LOG_LIMITS
 
     def check(self) -> Bundle:

@@ -44,6 +44,8 @@ TMPFS_BYTES = 64 << 20
 """Size of a tmpfs that names none, Docker's for /dev/shm."""
 
 _ETC_DEVICE = 0x6574  # "et"
+_FIRST_TEXT = 16
+"""The inode number of the first of the bundle's texts; those of /etc are below."""
 _SETTLED_NS = 2_000_000_000
 """A file changed less than this ago may change again within one tick of its time stamps."""
 
@@ -85,6 +87,8 @@ def build_namespace(
     if bundle.layers:
         for number, (name, text) in enumerate(_etc_files(bundle)):
             mount_at(namespace, b"/etc/" + name, _text_file(number + 1, text), b"tmpfs")
+    for number, given in enumerate(bundle.texts):
+        mount_at(namespace, given.path, _text_file(_FIRST_TEXT + number, given.content), b"tmpfs")
     if rest:
         bundle_mounts.mount_all(namespace, rest, places)
     return RootFilesystem(namespace, quota)

@@ -398,6 +398,26 @@ class TestShells:
         assert config.cmd == ("step", "-c", "three four")
         assert project("run", "t").stdout == "-c\nthree four\n"
 
+    def test_here_documents(self, project: Cli) -> None:
+        """Alone the shell's text; beside a command the shell's business; with `#!` a script."""
+        write(
+            project,
+            'SHELL ["step", "-c"]',
+            *("RUN <<EOF", "if true; then", "  # fi", "EOF"),
+            *("RUN tee <<-A /x", "\tFROM a", "\tA"),
+            *("RUN <<go", "#!/bin/step cat", "echo in it", "go"),
+        )
+        said = build(project)
+        head = "   [t:latest {}/6] "
+        assert f"{head.format(4)}if true; then\n{head.format(4)}  # fi\n" in said
+        assert f"{head.format(5)}tee <<-A /x\n{head.format(5)}\tFROM a\n{head.format(5)}A\n" in said
+        assert f"{head.format(6)}#!/bin/step cat\n{head.format(6)}echo in it\n" in said
+        assert len(image_of(project).manifest.layers) == 1
+        assert build(project).count("CACHED") == 4
+        text = (project.directory / "Balenafile").read_text()
+        (project.directory / "Balenafile").write_text(text.replace("echo in it", "echo in this"))
+        assert build(project).count("CACHED") == 3
+
     def test_a_child_image_inherits_the_shell(self, project: Cli) -> None:
         write(project, 'SHELL ["step", "-c"]')
         project("build", "-t", "parent", ".")
