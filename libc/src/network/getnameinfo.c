@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "lookup.h"
 #include "syscall.h"
@@ -34,12 +35,30 @@ static int host(const struct sockaddr *sa, socklen_t sl, char *text, size_t size
 	return number(sa, text, size);
 }
 
+/* Whether a line of /etc/services is this port's; then its name is cut off at its end. (getservbyport asks
+   us, so we cannot ask it.) */
+static int names_port(char *line, int port, const char *protocol)
+{
+	char *rest, *end;
+	line[strcspn(line, "#\n")] = 0;
+	rest = line + strcspn(line, " \t");
+	if (!*rest) return 0;
+	*rest++ = 0;
+	if (strtoul(rest, &end, 10) != port || *end != '/') return 0;
+	size_t length = strlen(protocol);
+	return !strncmp(end + 1, protocol, length) && strchr(" \t", end[1 + length]);
+}
+
 static int service(const struct sockaddr *sa, char *text, size_t size, int flags)
 {
 	/* A port is at the same place in both addresses. */
-	int port = ((const struct sockaddr_in *)sa)->sin_port;
-	struct servent *found = flags & NI_NUMERICSERV ? 0 : getservbyport(port, flags & NI_DGRAM ? "udp" : "tcp");
-	int length = found ? snprintf(text, size, "%s", found->s_name) : snprintf(text, size, "%d", ntohs(port));
+	int port = ntohs(((const struct sockaddr_in *)sa)->sin_port), found = 0;
+	char line[256];
+	FILE *file = flags & NI_NUMERICSERV ? 0 : fopen("/etc/services", "re");
+	while (file && !found && fgets(line, sizeof line, file))
+		found = names_port(line, port, flags & NI_DGRAM ? "udp" : "tcp");
+	if (file) fclose(file);
+	int length = found ? snprintf(text, size, "%s", line) : snprintf(text, size, "%d", port);
 	return length < size ? 0 : EAI_OVERFLOW;
 }
 
