@@ -202,10 +202,8 @@ def _run_stages(plan: BuildPlan, bench: Workbench, build_args: Mapping[str, str]
         runs = [isinstance(it, Run) for it in resolved.stage.instructions]
         for number, instruction in enumerate(resolved.stage.instructions):
             reporter.begin_step(resolved.name, instruction_text(instruction))
+            bench.commands_follow = any(runs[number:])
             result = stage.run(instruction)
-            if result.layer is not None and not result.cached and any(runs[number + 1 :]):
-                # What is above a new layer is not in the cache.
-                bench.runner.prepare()
             size = None if result.layer is None else result.layer.size
             reporter.end_step(size, cached=result.cached)
         built = finished[resolved.stage.index] = stage.result()

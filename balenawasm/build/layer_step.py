@@ -46,6 +46,9 @@ def layer_step(
     known = bench.cache.get(key) if bench.use_cache else None
     if known is not None:
         return StepResult(known.layer, cached=True)
+    if bench.commands_follow:
+        # What stands on a new layer is not in the cache either.
+        bench.runner.prepare()
     entries = make()
     layer = None if entries is None else _write(bench, entries)
     check()

@@ -51,7 +51,8 @@ class Workbench:
     """The shared things. `scratch` is a private directory that goes when the build ends.
 
     `find_image` resolves a name in FROM or `COPY --from`; `latest` caps modification times (Unix
-    seconds). `runner` runs the commands of RUN. `artifacts` are what `COPY --from=artifact:` finds.
+    seconds). `runner` runs the commands of RUN; `commands_follow`: the stage's current instruction
+    or one after it is a RUN. `artifacts` are what `COPY --from=artifact:` finds.
     """
 
     reporter: Reporter
@@ -66,6 +67,7 @@ class Workbench:
     use_cache: bool = True
     latest: int | None = None
     run_settings: RunSettings = field(default_factory=RunSettings)
+    commands_follow: bool = False
     _open: dict[Digest, LayerImage] = field(default_factory=dict)
 
     def tree(self, layers: Sequence[Descriptor], title: str) -> LayeredTree:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 STYLES = ("auto", "plain", "json")
 _TICK_SECONDS = 0.1
+_BESIDE_TEXT = 12
+"""Columns for what stands before and behind a clock's text."""
 _ERASE_LINE = "\r\x1b[2K"
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[@-_]|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
@@ -121,8 +124,16 @@ class Clock:
             with self._lock:
                 if self._text:
                     passed = seconds_text(time.monotonic() - self._since)
-                    sys.stderr.write(f"{_ERASE_LINE}   {self._text} {passed}")
+                    sys.stderr.write(f"{_ERASE_LINE}   {_fitting(self._text)} {passed}")
                     sys.stderr.flush()
+
+
+def _fitting(text: str) -> str:
+    """Cut a text to the terminal's width: a line that is broken could not be taken away."""
+    room = shutil.get_terminal_size().columns - _BESIDE_TEXT
+    # Colours are in front, if anywhere.
+    excess = len(click.unstyle(text)) - room
+    return text if excess <= 0 else text[: max(0, len(text) - excess - 1)] + "…"
 
 
 class StepDisplay:
