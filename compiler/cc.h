@@ -34,6 +34,7 @@ bool exists(const char *path);
 _Noreturn void become(char **words);
 int run(char **words, bool input);
 int captured(char **words, char **output);
+int run_into(char **words, const char *path);
 
 /* jobs.c */
 struct job {
@@ -45,6 +46,7 @@ struct job {
 struct job *read_jobs(char *text, struct words *messages);
 
 /* driver.c, tools.c */
+void mend_linker_words(struct words *words);
 int drive(const char *name, int count, char **arguments);
 int run_tool(const char *name, int count, char **arguments);
 

@@ -44,32 +44,45 @@ static bool is_plain_source(const char *path)
 }
 
 /* What the command line asks for. */
-enum request { SEVERAL_STEPS, ONE_STEP, INFORMATION };
+enum request { SEVERAL_STEPS, ONE_STEP, INFORMATION, NOTHING };
+
+struct inputs {
+	int count, plain_sources;
+};
+
+static void count_input(struct inputs *inputs, const char *word)
+{
+	inputs->count++;
+	inputs->plain_sources += is_plain_source(word);
+}
+
+static bool asks_for_information(const char *word)
+{
+	return starts(word, "-print-") || starts(word, "--print-") || starts(word, "-dump") ||
+	       !strcmp(word, "-###") || !strcmp(word, "--version") || !strcmp(word, "--help");
+}
 
 static enum request understand(int count, char **words)
 {
 	static const char *const steps[] = {"-c", "-S", "-E", "-fsyntax-only", "-M", "-MM", NULL};
-	bool one_step = false, complicated = false;
-	int sources = 0;
+	bool one_step = false, kept = false;
+	struct inputs inputs = {0};
 	for (int i = 1; i < count; i++) {
 		const char *word = words[i];
 		if (!strcmp(word, "-shared"))
 			fail(SHARED_REFUSED);
-		if (starts(word, "-print-") || starts(word, "--print-") || starts(word, "-dump") ||
-		    !strcmp(word, "-###") || !strcmp(word, "--version") || !strcmp(word, "--help"))
+		if (asks_for_information(word))
 			return INFORMATION;
-		if (is_one_of(word, steps))
-			one_step = true;
-		else if (takes_a_word(word))
-			i++;
-		else if (*word == '-' && word[1])
-			complicated |= starts(word, "-save-temps") || starts(word, "--save-temps");
-		else if (is_plain_source(word))
-			sources++;
-		else
-			complicated = true;
+		if (*word != '-' || !word[1] || starts(word, "-l"))
+			count_input(&inputs, word);
+		kept |= starts(word, "-save-temps") || starts(word, "--save-temps");
+		one_step |= is_one_of(word, steps);
+		i += takes_a_word(word);
 	}
-	return one_step && sources == 1 && !complicated ? ONE_STEP : SEVERAL_STEPS;
+	if (!inputs.count)
+		return NOTHING;
+	return one_step && inputs.count == 1 && inputs.plain_sources && !kept ? ONE_STEP
+	                                                                      : SEVERAL_STEPS;
 }
 
 /* clang's own command line: ours, then the caller's. */
@@ -84,6 +97,9 @@ static struct words clang_words(const char *name, int count, char **arguments)
 		char *word = arguments[i];
 		if (*word == '@' && exists(word + 1))
 			word = joined("@", absolute(word + 1), "");
+		/* clang takes it for shared memory. There is one thread, and nothing to prepare. */
+		else if (!strcmp(word, "-pthread") || !strcmp(word, "-pthreads"))
+			word = "-D_REENTRANT";
 		add(&words, word);
 	}
 	return words;
@@ -91,7 +107,7 @@ static struct words clang_words(const char *name, int count, char **arguments)
 
 /* Make the linker's relative paths absolute. Other words that look like paths are values of options
  * or name nothing. */
-static void mend_linker_words(struct words *words)
+void mend_linker_words(struct words *words)
 {
 	static const char *const values[] = {"-z", "-m", "-e", "-u", "-y", "-mllvm", NULL};
 	if (in_root())
@@ -108,6 +124,12 @@ static void mend_linker_words(struct words *words)
 		else if (*word != '-' && !is_one_of(before, values) && exists(word))
 			words->word[i] = absolute(word);
 	}
+}
+
+static bool is_linker(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+	return !strcmp(slash ? slash + 1 : program, "wasm-ld");
 }
 
 static bool names(const struct job *job, const char *path)
@@ -142,7 +164,7 @@ static int run_jobs(struct job *first, bool verbose)
 	int status = 0;
 	for (struct job *job = first; job; job = job->next) {
 		char **words = job->words.word;
-		bool links = !strcmp(words[0], "wasm-ld");
+		bool links = is_linker(words[0]);
 		if (needs_what_failed(first, job)) {
 			job->failed = true;
 			continue;
@@ -175,12 +197,15 @@ int drive(const char *name, int count, char **arguments)
 	enum request request = understand(count, arguments);
 	struct words words = clang_words(name, count, arguments), messages = {0};
 	bool verbose = false;
+	if (request == NOTHING) {
+		/* Without our own words, among which are some for the linker: inputs for clang. */
+		arguments[0] = (char *)name;
+		become(arguments);
+	}
 	if (request != SEVERAL_STEPS)
 		become(words.word);
 	for (int i = 1; i < count; i++)
 		verbose |= !strcmp(arguments[i], "-v");
-	if (verbose && count == 2)
-		become(words.word);
 	add(&words, "-###");
 	char *text;
 	int status = captured(words.word, &text);

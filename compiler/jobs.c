@@ -42,9 +42,9 @@ static struct job *read_job(char *line)
 	struct job *job = allocate(sizeof *job);
 	*job = (struct job){0};
 	for (char *word, *place = line; (word = next_word(&place));) {
-		/* clang does not know where it lies, and the first word is empty. */
-		if (!job->words.count && !*word)
-			continue;
+		/* For its own steps it names the file that it believes to be, then itself. */
+		if (job->words.count == 1 && *word != '-')
+			job->words.count = 0;
 		if (job->words.count && !strcmp(job->words.word[job->words.count - 1], "-o"))
 			job->output = word;
 		add(&job->words, word);

@@ -59,6 +59,35 @@ int run(char **words, bool input)
 	return status;
 }
 
+/* Run a program without input; what it writes to standard output becomes the content of a file, which
+ * keeps its own when the program fails. */
+int run_into(char **words, const char *path)
+{
+	posix_spawn_file_actions_t actions;
+	char buffer[1 << 16], name[] = "/tmp/cc-XXXXXX";
+	ssize_t got;
+	int from = mkstemp(name), to, status;
+	if (from < 0)
+		fail("/tmp: %s", strerror(errno));
+	unlink(name);
+	posix_spawn_file_actions_init(&actions);
+	no_input(&actions);
+	posix_spawn_file_actions_adddup2(&actions, from, 1);
+	status = finished(start(words, &actions), words[0]);
+	posix_spawn_file_actions_destroy(&actions);
+	if (!status) {
+		to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0777);
+		lseek(from, 0, SEEK_SET);
+		while (to >= 0 && (got = read(from, buffer, sizeof buffer)) > 0)
+			if (write(to, buffer, got) != got)
+				break;
+		if (to < 0 || got || close(to) < 0)
+			fail("%s: %s", path, strerror(errno));
+	}
+	close(from);
+	return status;
+}
+
 /* Run a program without input; what it writes to standard error is the output, with a NUL. */
 int captured(char **words, char **output)
 {

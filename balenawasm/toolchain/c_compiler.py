@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.toolchain.artifacts import digest_of
+from balenawasm.toolchain.libcxx import libcxx_artifact, libcxx_digest
 from balenawasm.toolchain.llvm import HostMount, Llvm
 from balenawasm.toolchain.llvm_package import llvm_artifact, llvm_digest
 from balenawasm.toolchain.musl import TARGET, sysroot_artifact, sysroot_digest
@@ -49,7 +50,7 @@ _COMPILE: Final = ("-Os", "-std=gnu17", "-Wall", "-Wextra", "-Werror")
 def c_digest() -> Digest:
     """Return the digest that names the artifact."""
     words = (*TOOLS, *_CLANG_HEADERS, *_COMPILE, *TARGET.compile, *TARGET.link)
-    return digest_of(llvm_digest(), sysroot_digest(), *words, PART, "1")
+    return digest_of(llvm_digest(), sysroot_digest(), libcxx_digest(), *words, PART, "1")
 
 
 def c_artifact(toolchain: Toolchain) -> Path:
@@ -60,7 +61,7 @@ def c_artifact(toolchain: Toolchain) -> Path:
 
     def make(folder: Path, _reporter: Reporter) -> None:
         llvm, sysroot = llvm_artifact(toolchain), sysroot_artifact(toolchain)
-        install_libraries(folder, llvm / "usr", sysroot)
+        install_libraries(folder, llvm / "usr", (sysroot, libcxx_artifact(toolchain)))
         program = folder / "usr" / "bin" / "cc"
         program.parent.mkdir()
         compile_driver(toolchain, llvm, sysroot, program)
@@ -70,10 +71,13 @@ def c_artifact(toolchain: Toolchain) -> Path:
     return toolchain.cache.obtain(NAME, c_digest(), make)
 
 
-def install_libraries(folder: Path, llvm: Path, sysroot: Path) -> None:
-    """Put headers, libraries and clang's own files below `usr`."""
-    shutil.copytree(sysroot / "include", folder / "usr" / "include")
-    shutil.copytree(sysroot / "lib", folder / _LIBRARIES)
+def install_libraries(folder: Path, llvm: Path, parts: Iterable[Path]) -> None:
+    """Put headers, libraries and clang's own files below `usr`; of two libraries of one name the
+    later part's counts.
+    """
+    for part in parts:
+        shutil.copytree(part / "include", folder / "usr" / "include", dirs_exist_ok=True)
+        shutil.copytree(part / "lib", folder / _LIBRARIES, dirs_exist_ok=True)
     clang = folder / "usr" / "lib" / "clang"
     _copy(
         (path for pattern in _CLANG_HEADERS for path in (llvm / "include").glob(pattern)),

@@ -47,6 +47,7 @@ class _Maker(NamedTuple):
 _MAKERS: Final[Mapping[str, _Maker]] = {
     "llvm": _Maker("llvm_package", "llvm_digest", "llvm_artifact"),
     "sysroot": _Maker("musl", "sysroot_digest", "sysroot_artifact"),
+    "libcxx": _Maker("libcxx", "libcxx_digest", "libcxx_artifact"),
     "busybox": _Maker("busybox", "busybox_digest", "busybox_artifact"),
     "c": _Maker("c_compiler", "c_digest", "c_artifact"),
 }

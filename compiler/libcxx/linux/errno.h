@@ -1,0 +1,2 @@
+/* As futex.h: the numbers are the C library's. */
+#include <errno.h>
