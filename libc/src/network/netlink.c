@@ -1,0 +1,1 @@
+/* In place of musl's file: the door has no netlink. */

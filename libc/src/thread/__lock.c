@@ -1,0 +1,10 @@
+/* In place of musl's file: the locks of the library's own data, which one thread never meets taken. */
+#include "lock.h"
+
+void __lock(volatile int *l)
+{
+}
+
+void __unlock(volatile int *l)
+{
+}
