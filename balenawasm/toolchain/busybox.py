@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import posixpath
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from balenawasm.record import NamedTuple
+from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.toolchain.artifacts import digest_of
 from balenawasm.toolchain.busybox_source import (
     BusyBoxError,
@@ -30,14 +31,15 @@ from balenawasm.toolchain.busybox_source import (
     unpack_busybox,
 )
 from balenawasm.toolchain.llvm import HostMount, Llvm
+from balenawasm.toolchain.llvm_package import llvm_artifact
+from balenawasm.toolchain.musl import TARGET, sysroot_artifact, sysroot_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from balenawasm.build.reporter import Reporter
     from balenawasm.digest import Digest
-    from balenawasm.runtime.home import Home
-    from balenawasm.toolchain.artifacts import ArtifactCache
+    from balenawasm.toolchain.provider import Toolchain
 
 NAME: Final = "busybox"
 _PROGRAM: Final = "/bin/busybox"
@@ -56,7 +58,7 @@ _COMPILE: Final = (
     "-idirafter",
     "/kernel",
 )
-_LINK: Final = ("--gc-sections", "--strip-all")
+_LINK: Final = ("--strip-all",)
 
 _RECORDER: Final = """\
 #!/bin/sh
@@ -75,76 +77,70 @@ esac
 """
 
 
-class Target(NamedTuple):
-    """What programs are compiled and linked for: our C library."""
-
-    folder: Path
-    """The sysroot on the host; guests see it at /sysroot."""
-    compile_flags: Sequence[str]
-    link_words: Sequence[str]
-    """For wasm-ld, before the objects; with the start file."""
-    libraries: Sequence[str]
-    """For wasm-ld, after the objects."""
-
-
-def busybox_digest(target_digest: Digest) -> Digest:
-    """Return the digest that names the artifact; `target_digest` is LLVM's and the sysroot's."""
+def busybox_digest() -> Digest:
+    """Return the digest that names the artifact."""
     version = _KERNEL_HEADERS / "linux" / "version.h"
     kernel = version.read_text(encoding="utf-8") if version.exists() else ""
-    return digest_of(source_digest(), target_digest, *_COMPILE, *_LINK, _RECORDER, kernel, "1")
+    words = (*_COMPILE, *_LINK, *TARGET.compile, *TARGET.link, *TARGET.libraries)
+    return digest_of(source_digest(), sysroot_digest(), *words, _RECORDER, kernel, "1")
 
 
-def build_busybox(
-    cache: ArtifactCache,
-    home: Home,
-    llvm: Path,
-    target: Target,
-    target_digest: Digest,
-    environment: Mapping[str, str],
-) -> Path:
-    """Return the artifact's folder, built if it is missing: about two minutes on two cores.
+def busybox_artifact(toolchain: Toolchain) -> Path:
+    """Return the artifact's folder, built if it is missing: two minutes on two cores, and first
+    what it needs.
 
-    `llvm` is the artifact of LLVM, `home` keeps its native code. Raises ToolchainError, and
-    BusyBoxError when the host lacks make, a C compiler or the kernel's headers.
+    Raises ToolchainError, NpmError, EngineError, and BusyBoxError when the host lacks make, a C
+    compiler or the kernel's headers.
     """
 
     def make(folder: Path, reporter: Reporter) -> None:
-        source, kernel = folder / "source", folder / "kernel"
-        unpack_busybox(source, cache.downloads, environment, reporter)
-        configure(source, environment)
-        _copy_kernel_headers(kernel)
-        commands = _record(source, environment)
-        links = (source / "busybox.links").read_text(encoding="utf-8").split()
-        mounts = (
-            HostMount(source, "/work"),
-            HostMount(kernel, "/kernel", read_only=True),
-            HostMount(target.folder, "/sysroot", read_only=True),
-        )
-        service = Llvm(home, llvm, mounts)
-        try:
-            service.run_all(
-                [["clang", *target.compile_flags, *_COMPILE, *words] for words in commands],
-                reporter,
-            )
-            objects = [f"/work/{_output(words)}" for words in commands]
-            service.check(
-                [
-                    "wasm-ld",
-                    *target.link_words,
-                    *_LINK,
-                    *objects,
-                    *target.libraries,
-                    "-o",
-                    "/work/busybox.wasm",
-                ]
-            )
-        finally:
-            service.close()
-        _install(source / "busybox.wasm", links, folder)
-        for leftover in (source, kernel):
-            shutil.rmtree(leftover)
+        llvm, sysroot = llvm_artifact(toolchain), sysroot_artifact(toolchain)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder.parent) as temporary:
+            tree = Path(temporary)
+            commands = make_tree(tree, toolchain.cache.downloads, toolchain.environment, reporter)
+            service = Llvm(toolchain.home, llvm, mounts_of(tree, sysroot))
+            try:
+                service.run_all([compiling(words) for words in commands], reporter)
+                service.check(linking(commands))
+            finally:
+                service.close()
+            source = tree / "source"
+            links = (source / "busybox.links").read_text(encoding="utf-8").split()
+            lay_out(source / "busybox.wasm", links, folder)
 
-    return cache.obtain(NAME, busybox_digest(target_digest), make)
+    return toolchain.cache.obtain(NAME, busybox_digest(), make)
+
+
+def make_tree(
+    tree: Path, downloads: Path, environment: Mapping[str, str], reporter: Reporter
+) -> list[list[str]]:
+    """Make `source` and `kernel` in a folder; returns what to compile, as words for clang."""
+    source = tree / "source"
+    unpack_busybox(source, downloads, environment, reporter)
+    configure(source, environment)
+    _copy_kernel_headers(tree / "kernel")
+    return _record(source, environment)
+
+
+def mounts_of(tree: Path, sysroot: Path) -> tuple[HostMount, ...]:
+    """Return what LLVM must see to run `compiling` and `linking`."""
+    return (
+        HostMount(tree / "source", "/work"),
+        HostMount(tree / "kernel", "/kernel", read_only=True),
+        HostMount(sysroot, "/sysroot", read_only=True),
+    )
+
+
+def compiling(words: Sequence[str]) -> list[str]:
+    """Return the command that compiles one file."""
+    return ["clang", *TARGET.compile, *_COMPILE, *words]
+
+
+def linking(commands: Sequence[Sequence[str]]) -> list[str]:
+    """Return the command that links what was compiled to /work/busybox.wasm."""
+    objects = [f"/work/{words[words.index('-o') + 1]}" for words in commands]
+    end = (*TARGET.libraries, "-o", "/work/busybox.wasm")
+    return ["wasm-ld", *TARGET.link, *_LINK, *objects, *end]
 
 
 def _record(source: Path, environment: Mapping[str, str]) -> list[list[str]]:
@@ -174,10 +170,6 @@ def _record(source: Path, environment: Mapping[str, str]) -> list[list[str]]:
     return commands
 
 
-def _output(words: Sequence[str]) -> str:
-    return words[words.index("-o") + 1]
-
-
 def _copy_kernel_headers(target: Path) -> None:
     """Gather the kernel's headers without those of the host's C library. `asm` is the generic one:
     that is what the door's numbers are.
@@ -199,13 +191,15 @@ def _copy_kernel_headers(target: Path) -> None:
     )
 
 
-def _install(module: Path, links: Sequence[str], folder: Path) -> None:
-    """Lay out the tree; `links` are absolute paths."""
+def lay_out(program: Path, links: Sequence[str], folder: Path) -> None:
+    """Make `rootfs` and `applets` in a folder of a program, which is moved there, and the absolute
+    paths of its links.
+    """
     rootfs = folder / "rootfs"
-    program = rootfs / _PROGRAM.lstrip("/")
-    program.parent.mkdir(parents=True)
-    shutil.move(module, program)
-    program.chmod(0o755)
+    target = rootfs / _PROGRAM.lstrip("/")
+    target.parent.mkdir(parents=True)
+    shutil.move(program, target)
+    target.chmod(0o755)
     for link in links:
         path = rootfs / link.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
