@@ -49,6 +49,9 @@ _LIBRARIES: Final = {
     # clang does not name libunwind when it links; what there is of it for WebAssembly is one file.
     "libc++abi.a": ("libcxxabi/src/*.cpp", "libunwind/src/Unwind-wasm.c", "own/*.s"),
 }
+_INCLUDED: Final = {
+    "libcxxabi/src/cxa_exception.cpp": ("-include", "/work/own/call_main.h"),
+}
 _LEFT_OUT: Final = (
     # libc++abi has these as well.
     "libcxx/src/new.cpp",
@@ -119,5 +122,6 @@ def _words(source: str, made: str) -> tuple[str, ...]:
     include = _INCLUDE if cxx else _INCLUDE[-1:]
     own = f"-I/work/{source.rpartition('/')[0]}"
     kernel = ("-idirafter", "/work/own")
+    include = (*include, *_INCLUDED.get(source, ()))
     words = (*_FLAGS, *(_CXX if cxx else ()), *include, own, *TARGET.compile, *kernel)
     return ("clang++" if cxx else "clang", "-c", *words, f"/work/{source}", "-o", made)

@@ -10,6 +10,8 @@ extern char *__progname, *__progname_full;
 
 void __wasm_call_ctors(void);
 int __main_void(void);
+/* In C++ programs that throw: ends with a message what nobody catches (compiler/libcxx). */
+int __cxa_call_main(int (*)(void)) __attribute__((__weak__));
 extern int __wasm_argc;
 extern char **__wasm_argv;
 
@@ -48,5 +50,5 @@ void _start(void)
 		__progname = slash ? slash + 1 : argv[0];
 	}
 	__wasm_call_ctors();
-	exit(__main_void());
+	exit(__cxa_call_main ? __cxa_call_main(__main_void) : __main_void());
 }
