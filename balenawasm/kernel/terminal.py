@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import struct
 import termios
@@ -27,10 +28,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from balenawasm.kernel.process import Process
-from balenawasm.kernel.signals import IGNORE
+from balenawasm.kernel.signals import Kind
 from balenawasm.kernel.stream import Stream
 from balenawasm.wasi.errno import Errno, GuestError
-from balenawasm.wasi.flags import Filetype
+from balenawasm.wasi.flags import NONBLOCK, Filetype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ LFLAG: Final = 3
 """Index of the local modes in `attributes`."""
 _SIZE: Final = struct.Struct("HHHH")
 _SIDE_MAX: Final = 0xFFFF
+_TENTH: Final = 100_000_000
+"""VTIME's unit in nanoseconds."""
 
 
 class Terminal:
@@ -133,7 +136,8 @@ class Terminal:
         if processes is None or not isinstance(caller, Process):
             return
         while self.controls(caller) and caller.pgid != self.foreground:
-            deaf = caller.signals.action(signo) == IGNORE or caller.signals.mask >> signo - 1 & 1
+            signals = caller.signals
+            deaf = signals.action(signo).kind is Kind.IGNORE or signals.mask >> signo - 1 & 1
             orphaned = processes.is_orphaned(caller.pgid)
             if signo == signal.SIGTTIN and (deaf or orphaned):
                 raise GuestError(Errno.EIO)
@@ -150,6 +154,20 @@ class Terminal:
         """tcgetattr(3), as the host's `termios` has it."""
         with self._host() as fd:
             return termios.tcgetattr(fd)
+
+    def read_limit(self) -> int | None:
+        """How long a read may wait for its first byte, in nanoseconds; None: as long as it takes.
+
+        The host's line discipline knows VMIN and VTIME, but we read only when there is something.
+        """
+        try:
+            attributes = self.attributes()
+        except GuestError:
+            return None
+        characters = attributes[-1]
+        if attributes[LFLAG] & termios.ICANON or _number(characters[termios.VMIN]):
+            return None
+        return _number(characters[termios.VTIME]) * _TENTH
 
     def set_attributes(self, caller: Process, when: int, attributes: list[Any]) -> None:
         """tcsetattr(3); `when` is the host's TCSANOW, TCSADRAIN or TCSAFLUSH."""
@@ -213,12 +231,22 @@ class TerminalStream(Stream):
     def read(self, caller: Caller, buffers: Buffers) -> int:
         """See Stream; from the background: Terminal.check_read."""
         self.tty.check_read(caller)
+        limit = self.tty.read_limit()
+        if limit == 0 or (limit is not None and not self.flags & NONBLOCK):
+            ready = caller.wait(((self.host_fd, select.POLLIN),), limit)
+            if not ready:
+                return 0
         return super().read(caller, buffers)
 
     def write(self, caller: Caller, buffers: Buffers) -> int:
         """See Stream; from the background: Terminal.check_write."""
         self.tty.check_write(caller)
         return super().write(caller, buffers)
+
+
+def _number(character: int | bytes) -> int:
+    """A control character; the host's module gives VMIN and VTIME as numbers, without ICANON."""
+    return character if isinstance(character, int) else character[0]
 
 
 def take_control(description: Description, leader: Process, processes: ProcessTable) -> None:

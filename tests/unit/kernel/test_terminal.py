@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import termios
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ from kernel_parts import LONG, in_thread, new_process
 
 from balenawasm.kernel import terminal_commands
 from balenawasm.kernel.process_table import ProcessTable
-from balenawasm.kernel.signals import IGNORE, Interrupted, caught
+from balenawasm.kernel.signals import IGNORE, SA_RESTART, Interrupted, Kind, SigAction, caught
 from balenawasm.kernel.terminal import LFLAG, TerminalStream, open_terminal
 from balenawasm.wasi.errno import Errno, GuestError
+from balenawasm.wasi.flags import NONBLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +75,27 @@ def test_the_line_discipline_is_the_hosts(place: Place) -> None:
     shown = b""
     while not shown.endswith(b"x\r\n"):  # after the echo
         shown += os.read(place.master, 100)
+
+
+def test_reads_with_a_limit_of_time(place: Place) -> None:
+    attributes = place.tty.attributes()
+    attributes[LFLAG] &= ~(termios.ICANON | termios.ECHO)
+    for least, tenths in ((0, 0), (0, 2)):
+        attributes[-1][termios.VMIN], attributes[-1][termios.VTIME] = least, tenths
+        place.tty.set_attributes(place.leader, termios.TCSANOW, attributes)
+        assert place.tty.read_limit() == tenths * 100_000_000
+        assert place.read(place.leader) == b""
+        os.write(place.master, b"k")
+        select.select([place.stream.host_fd], [], [], LONG)
+        assert place.read(place.leader) == b"k"
+    place.stream.set_flags(NONBLOCK)
+    with failing(Errno.EAGAIN):
+        place.read(place.leader)
+    attributes[-1][termios.VMIN] = 1
+    place.tty.set_attributes(place.leader, termios.TCSANOW, attributes)
+    assert place.tty.read_limit() is None
+    place.tty.close()
+    assert place.tty.read_limit() is None
 
 
 def test_size_and_its_signal(place: Place) -> None:
@@ -138,7 +161,7 @@ def test_tostop(place: Place) -> None:
     place.child.signals.set_action(signal.SIGTTOU, caught())
     with pytest.raises(Interrupted):
         place.stream.write(place.child, [memoryview(b"a")])
-    place.child.signals.set_action(signal.SIGTTOU, IGNORE)
+    place.child.signals.set_action(signal.SIGTTOU, SigAction(Kind.IGNORE, SA_RESTART))
     assert place.stream.write(place.child, [memoryview(b"a")]) == 1
 
 
