@@ -8,8 +8,7 @@ artifact `sysroot`:
     include/   musl's headers and ours; a header of ours that has musl's name includes
                <upstream/NAME>, which is musl's
     lib/       crt1.o, libc.a and the empty archives that musl has for other names (libm.a ...);
-               and what comes ready-made with LLVM: libsetjmp.a, libclang_rt.builtins.a, libc++.a,
-               libc++abi.a
+               and what comes ready-made with LLVM: libsetjmp.a, libclang_rt.builtins.a
 """
 
 from __future__ import annotations
@@ -117,8 +116,6 @@ _SOURCES: Final = ("src/*/*.c", "src/malloc/mallocng/*.c")
 _EMPTY: Final = ("m", "rt", "pthread", "crypt", "util", "xnet", "resolv", "dl")
 _READY_MADE: Final = (
     "wasm32-wasip1/libsetjmp.a",
-    "wasm32-wasip1/libc++.a",
-    "wasm32-wasip1/libc++abi.a",
     "wasm32-unknown-wasip1/libclang_rt.builtins.a",
 )
 _BORROWED: Final = (

@@ -7,7 +7,6 @@
 /* Calls that take more than passing arguments on: src/door/. */
 hidden long __door_copy_range(int in, long long *from, int out, long long *to, unsigned long count);
 hidden long __door_fcntl(int fd, int command, long argument);
-hidden long __door_fstat(int fd, void *result);
 hidden long __door_fstatat(int dirfd, const char *path, void *result, int flags);
 hidden long __door_fstatfs(int fd, void *result);
 hidden long __door_statfs(const char *path, void *result);
@@ -75,7 +74,7 @@ __DOOR_AT long __door_files(long n, long long a, long long b, long long c, long 
 	case SYS_flock: return door_flock(INT(a), INT(b));
 	case SYS_sendfile: return __door_copy_range(INT(b), POINTER(c), INT(a), 0, SIZE(d));
 	case SYS_copy_file_range: return __door_copy_range(INT(a), POINTER(b), INT(c), POINTER(d), SIZE(e));
-	case SYS_fstat: return __door_fstat(INT(a), POINTER(b));
+	case SYS_fstat: return door_fstat(INT(a), POINTER(b));
 	case SYS_newfstatat: return __door_fstatat(INT(a), TEXT(b), POINTER(c), INT(d));
 	case SYS_statfs: return __door_statfs(TEXT(a), POINTER(b));
 	case SYS_fstatfs: return __door_fstatfs(INT(a), POINTER(b));

@@ -1,19 +1,17 @@
-/* Laid out as wasi-libc does, for the compiler's prebuilt libc++; src/door/stat.c fills it from the door's. */
+/* The door's record. */
 struct stat {
 	dev_t st_dev;
 	ino_t st_ino;
-	nlink_t st_nlink;
-	unsigned long __st_nlink_high;
 	mode_t st_mode;
+	nlink_t st_nlink;
 	uid_t st_uid;
 	gid_t st_gid;
-	unsigned __pad;
 	dev_t st_rdev;
 	off_t st_size;
 	blksize_t st_blksize;
+	int __st_blksize_high;
 	blkcnt_t st_blocks;
 	struct timespec st_atim;
 	struct timespec st_mtim;
 	struct timespec st_ctim;
-	long long __reserved[3];
 };
