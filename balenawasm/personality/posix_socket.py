@@ -84,6 +84,8 @@ def socket(process: Process, family: int, kind: int, protocol: int) -> int:
 
 def socketpair(process: Process, family: int, kind: int, protocol: int, result: int) -> int:
     """Two connected Unix sockets; their fds go to `result`."""
+    if family in (linux.AF_INET, linux.AF_INET6):
+        raise GuestError(Errno.ENOTSUP)
     if family != linux.AF_UNIX:
         raise GuestError(Errno.EAFNOSUPPORT)
     if protocol:

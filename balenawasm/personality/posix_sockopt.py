@@ -116,6 +116,7 @@ _SPECIAL: Final[dict[int, Callable[[SocketDescription], bytes]]] = {
     linux.SO_DOMAIN: lambda found: _INT.pack(_NUMBERS[found.family]),
     linux.SO_PROTOCOL: _numbers("SO_PROTOCOL", _INT),
     linux.SO_LINGER: _numbers(LINGER, _PAIR),
+    linux.SO_ACCEPTCONN: _numbers("SO_ACCEPTCONN", _INT),
     linux.SO_PEERCRED: _numbers("SO_PEERCRED", _CREDENTIALS),
     **{number: _time(name) for number, name in _TIMES.items()},
 }
@@ -130,6 +131,7 @@ SYSCALLS: Final = (
     posix(
         getsockopt,
         "iiiii",
-        "As `setsockopt`, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_PEERCRED.",
+        "As `setsockopt`, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, "
+        "SO_PEERCRED.",
     ),
 )

@@ -60,6 +60,9 @@ KEPT_DIRECTORIES = 64
 
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_UMASK = os.umask(0o077)
+"""What the host takes from the mode of a new file."""
+os.umask(_UMASK)
 """O_NONBLOCK: should a FIFO appear between the look and the open, the open must not hang."""
 
 
@@ -377,14 +380,14 @@ class HostFolder(Node):
         with host_errors:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
             os.close(os.open(name, flags, kept_mode(mode), dir_fd=self.fd))
-        return HostFile(self.fs, self, name)
+        return _with_mode(HostFile(self.fs, self, name), mode)
 
     def mkdir(self, name: bytes, mode: int = 0o755) -> Node:
         """See Node.mkdir."""
         self._check_free(name)
         with host_errors:
             os.mkdir(name, kept_mode(mode), dir_fd=self.fd)
-        return self.child(name)
+        return _with_mode(self.child(name), mode)
 
     def symlink(self, name: bytes, target: bytes) -> Node:
         """See Node.symlink."""
@@ -398,14 +401,14 @@ class HostFolder(Node):
         self._check_free(name)
         with host_errors:
             os.mkfifo(name, kept_mode(mode), dir_fd=self.fd)
-        return HostFifo(self.fs, self, name, Filetype.UNKNOWN)
+        return _with_mode(HostFifo(self.fs, self, name, Filetype.UNKNOWN), mode)
 
     def mksocket(self, name: bytes, mode: int = 0o755) -> Node:
         """See Node.mksocket: nobody listens behind the node, so the host cannot connect to it."""
         self._check_free(name)
         with host_errors:
             os.mknod(name, stat_mode.S_IFSOCK | kept_mode(mode), dir_fd=self.fd)
-        return HostSocket(self.fs, self, name, Filetype.SOCKET_STREAM)
+        return _with_mode(HostSocket(self.fs, self, name, Filetype.SOCKET_STREAM), mode)
 
     def link(self, name: bytes, node: Node) -> None:
         """See Node.link."""
@@ -461,6 +464,13 @@ class HostFolderDescription(DirectoryDescription):
     def sync(self, *, data_only: bool) -> None:
         """Make the directory's entries durable."""
         self._folder.sync()
+
+
+def _with_mode(made: Node, mode: int) -> Node:
+    """A new file with all of its mode: the guest's umask counts, not the host's."""
+    if mode & _UMASK:
+        made.set_mode(mode)
+    return made
 
 
 def _kind(entry: os.DirEntry[str]) -> Filetype:

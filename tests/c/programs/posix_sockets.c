@@ -81,6 +81,8 @@ static void kinds(void) {
     SAME(length, 4);
     SAME(sys_getsockopt(fd, SOL_SOCKET, 39, &value, &length), 0);
     SAME(value, AF_INET);
+    SAME(sys_getsockopt(fd, SOL_SOCKET, 30, &value, &length), 0);
+    SAME(value, 0);
     SAME(sys_getsockopt(fd, 6, 1000, &value, &length), -92);
     struct door_stat stat;
     SAME(sys_fstat(fd, &stat), 0);
@@ -153,7 +155,8 @@ static void unix_names(void) {
 static void passing_files(void) {
     int pair[2], ends[2];
     SAME(sys_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    SAME(sys_socketpair(AF_INET, SOCK_STREAM, 0, ends), -EAFNOSUPPORT);
+    SAME(sys_socketpair(AF_INET, SOCK_STREAM, 0, ends), -EOPNOTSUPP);
+    SAME(sys_socketpair(77, SOCK_STREAM, 0, ends), -EAFNOSUPPORT);
     SAME(sys_pipe2(0, ends), 0);
     struct { uint32_t length, level, type; int fd; } control = {16, SOL_SOCKET, SCM_RIGHTS, ends[1]};
     char text[8] = "fd";

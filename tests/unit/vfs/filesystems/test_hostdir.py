@@ -309,3 +309,16 @@ def test_host_errors_have_their_names(inside, monkeypatch) -> None:
         with refused(Errno.ENOSPC):
             call()
     file.release()
+
+
+def test_new_files_have_the_mode_that_the_guest_gives_them(inside, monkeypatch) -> None:
+    before = os.umask(0o077)
+    monkeypatch.setattr(hostdir, "_UMASK", 0o077)
+    try:
+        root = HostDirectory(inside).root
+        made = {"mkdir": 0o1777, "create": 0o666, "mkfifo": 0o622, "mksocket": 0o755}
+        for kind, mode in made.items():
+            assert getattr(root, kind)(kind.encode(), mode).stat().mode & 0o7777 == mode
+    finally:
+        os.umask(before)
+    assert {name: (inside / name).stat().st_mode & 0o7777 for name in made} == made
