@@ -16,7 +16,7 @@ struct range {
 	size_t size;
 };
 
-extern char __heap_base[];
+extern char __heap_base[], __heap_end[];
 
 static char *base, *fresh, *limit;
 static struct range *freed;
@@ -29,7 +29,7 @@ static char *end_of(const struct range *range)
 static void begin(void)
 {
 	base = fresh = (char *)(((uintptr_t)__heap_base + PAGE - 1) & -PAGE);
-	limit = (char *)(__builtin_wasm_memory_size(0) * GROW);
+	limit = __heap_end; /* what lies above is somebody else's: crt1.c grows the memory for long arguments */
 	if (limit < base) limit = base;
 }
 
