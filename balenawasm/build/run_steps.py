@@ -14,12 +14,12 @@ import os
 from typing import TYPE_CHECKING
 
 from balenawasm.balenafile.expand import PREDEFINED_ARGS
-from balenawasm.build.command_lines import SHELL
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.layer_step import StepResult, layer_step
 from balenawasm.build.run_changes import run_changes
 from balenawasm.runtime.bundle import Bundle, Layer, Network, Text
 from balenawasm.runtime.exitrecord import NOT_FOUND
+from balenawasm.runtime.plain_words import SHELL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

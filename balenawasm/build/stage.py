@@ -24,7 +24,6 @@ from balenawasm.balenafile.instructions import (
 )
 from balenawasm.balenafile.source import BalenafileError
 from balenawasm.build.artifact_contexts import artifact_name
-from balenawasm.build.command_lines import plain_words
 from balenawasm.build.errors import InstructionError
 from balenawasm.build.file_steps import FileSteps, absolute
 from balenawasm.build.filetree import resolve
@@ -39,6 +38,7 @@ from balenawasm.oci.mediatypes import (
     OPERATING_SYSTEM,
     RECIPE_DIGEST_LABEL,
 )
+from balenawasm.runtime.plain_words import NotPlainError, plain_words
 from balenawasm.store.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
@@ -211,7 +211,13 @@ class StageBuild:
         shell = shell_words(self._config)[0]
         if tree.lookup(resolve(tree, shell.encode())) is not None:
             return words
-        return plain_words(command.shell)
+        try:
+            return plain_words(command.shell)
+        except NotPlainError as error:
+            raise InstructionError(
+                f"the image has no {shell} to run this with: {error}",
+                hint='use the JSON form, ["program", "argument"], or a base image with a shell',
+            ) from error
 
 
 _STEPS: Mapping[type[Instruction], Callable[[StageBuild, Any], StepResult]] = {

@@ -118,13 +118,13 @@ class Container:
                 bundle, self._machine, self._kernel.kill_all, self._log
             )
         make_working_directory(self._kernel.namespace, bundle.cwd)
-        program = self._find(bundle.argv[0])
+        argv, program = self._command()
         try:
-            name = os.fsdecode(bundle.argv[0])
+            name = os.fsdecode(argv[0])
             self._machine.precompile(program.content, name=name, progress=progress)
         except BalenaWasmError as error:
             raise StartError(error.message, hint=error.hint, code=NOT_EXECUTABLE) from error
-        self.init = self._spawn(bundle.argv, self.environ, bundle.cwd, fds, program)
+        self.init = self._spawn(argv, self.environ, bundle.cwd, fds, program)
         return program.content.identity
 
     # For the control socket.
@@ -197,6 +197,19 @@ class Container:
         if not self._kernel.wait_all(_END_SECONDS):
             self._log("some processes did not end in time and were left to the runner's end")
         self._network.close()
+
+    def _command(self) -> tuple[tuple[bytes, ...], Program]:
+        """What process 1 is: what the bundle says, or what a shell would only hand it on to."""
+        argv = self.bundle.argv
+        if argv[0] == b"/bin/sh" and self.bundle.program is None:
+            from balenawasm.runtime.plain_words import program_words  # noqa: PLC0415 - shells only
+
+            words = program_words(argv)
+            # One that is not there is the shell's to complain about.
+            with contextlib.suppress(StartError):
+                if words:
+                    return words, self._find(words[0])
+        return argv, self._find(argv[0])
 
     def _find(self, name: bytes) -> Program:
         if self.bundle.program is not None:

@@ -426,6 +426,25 @@ class TestShells:
         assert image_of(project).config.cmd == ("step", "-c", "x")
 
     @pytest.mark.parametrize(
+        ("text", "printed"),
+        [
+            ("step a  'b c'", "a\nb c\n"),
+            ("exec step a", "a\n"),
+            ("step a; step b", "-c\nstep a; step b\n"),
+            ("nothing here", "-c\nnothing here\n"),
+            ("cd /", "-c\ncd /\n"),
+        ],
+    )
+    def test_what_needs_no_shell_is_process_1_itself(
+        self, project: Cli, text: str, printed: str
+    ) -> None:
+        """The shell is the same program, which prints its arguments."""
+        write(project, "COPY step /bin/sh", f"CMD {text}")
+        build(project)
+        assert image_of(project).config.cmd == ("/bin/sh", "-c", text)
+        assert project("run", "t").stdout == printed
+
+    @pytest.mark.parametrize(
         ("entrypoint", "cmd", "words"),
         [
             (None, 'CMD ["step", "c1", "c2"]', "c1 c2"),

@@ -1,15 +1,18 @@
-"""The shell form of CMD and ENTRYPOINT for images without a shell.
+"""Command lines in the shell form that mean the same words to every shell.
 
-With a shell in the image the text is its business. Without one, a text that means the same words to
-every shell is split into them (POSIX, Shell Command Language, 2.2 Quoting and 2.3 Token
-Recognition); any other is refused, never guessed.
+Spec: POSIX, Shell Command Language, 2.2 Quoting and 2.3 Token Recognition. Such a text needs no
+shell, in an image without one. And with one, a container's process 1 is better the program itself:
+it gets the signals that are for the container, and a shell less has to start. Many shells do as
+much when they see that nothing follows a command; BusyBox's does not.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from balenawasm.build.errors import InstructionError
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SHELL = "/bin/sh"
 
@@ -24,12 +27,26 @@ _SHELL_WORDS = re.compile(
 )
 
 
-class NeedsShellError(InstructionError):
-    """A command line in the shell form needs a shell, and the image has none."""
+class NotPlainError(ValueError):
+    """A text needs a shell; the argument says why."""
+
+
+def program_words(argv: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the words that the shell would run for `/bin/sh -c TEXT`, when they are plain and a
+    program's; else nothing. What follows the text are the shell's parameters, which it does not use
+    then.
+    """
+    if tuple(argv[:2]) != (SHELL.encode(), b"-c") or len(argv) < 3:
+        return ()
+    try:
+        words = plain_words(argv[2].decode(errors="surrogateescape"))
+    except NotPlainError:
+        return ()
+    return tuple(word.encode(errors="surrogateescape") for word in words)
 
 
 def plain_words(text: str) -> tuple[str, ...]:
-    """Return the words of a command line that needs no shell; raises NeedsShellError.
+    """Return the words of a command line that needs no shell; raises NotPlainError.
 
     `exec` in front is what shell scripts write to do without a further process: it is dropped.
     """
@@ -37,11 +54,11 @@ def plain_words(text: str) -> tuple[str, ...]:
     if words[:1] == ["exec"] and len(words) > 1:
         words = words[1:]
     if not words:
-        raise _needs_shell("it has no words")
+        raise NotPlainError("it has no words")
     if _SHELL_WORDS.fullmatch(words[0]):
-        raise _needs_shell(f"{words[0]!r} is a command of the shell itself")
+        raise NotPlainError(f"{words[0]!r} is a command of the shell itself")
     if _ASSIGNMENT.match(words[0]):
-        raise _needs_shell(f"{words[0]!r} sets a variable")
+        raise NotPlainError(f"{words[0]!r} sets a variable")
     return tuple(words)
 
 
@@ -54,7 +71,7 @@ def _split(text: str) -> list[str]:
             if character == quote:
                 quote = ""
             elif quote == '"' and character in _ACTIVE_IN_DOUBLE_QUOTES:
-                raise _needs_shell(f"{character!r} means something to a shell")
+                raise NotPlainError(f"{character!r} means something to a shell")
             else:
                 word = (word or "") + character
         elif character in "'\"":
@@ -65,16 +82,9 @@ def _split(text: str) -> list[str]:
                 words.append(word)
             word = None
         elif character in _ACTIVE or (word is None and character in _ACTIVE_AT_START):
-            raise _needs_shell(f"{character!r} means something to a shell")
+            raise NotPlainError(f"{character!r} means something to a shell")
         else:
             word = (word or "") + character
     if quote:
-        raise _needs_shell(f"a {quote} has no end")
+        raise NotPlainError(f"a {quote} has no end")
     return words if word is None else [*words, word]
-
-
-def _needs_shell(reason: str) -> NeedsShellError:
-    return NeedsShellError(
-        f"the image has no {SHELL} to run this with: {reason}",
-        hint='use the JSON form, ["program", "argument"], or a base image with a shell',
-    )

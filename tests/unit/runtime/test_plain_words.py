@@ -1,4 +1,4 @@
-"""Shell-form commands without a shell: split when every shell would agree, refused otherwise."""
+"""Shell-form commands that need no shell: split when every shell would agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from balenawasm.build.command_lines import NeedsShellError, plain_words
+from balenawasm.runtime.plain_words import NotPlainError, plain_words, program_words
 
 PLAIN = [
     "python server.py -p 3000",
@@ -67,6 +67,23 @@ def test_exec_in_front_is_dropped():
     ],
 )
 def test_anything_else_is_refused_with_the_reason(text):
-    with pytest.raises(NeedsShellError, match="the image has no /bin/sh") as caught:
+    with pytest.raises(NotPlainError) as caught:
         plain_words(text)
-    assert "JSON form" in caught.value.hint
+    assert str(caught.value)
+    assert program_words((b"/bin/sh", b"-c", text.encode())) == ()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((b"/bin/sh", b"-c", b"python  'a b' \xff"), (b"python", b"a b", b"\xff")),
+        ((b"/bin/sh", b"-c", b"exec python", b"parameter"), (b"python",)),
+        ((b"/bin/sh", b"-c"), ()),
+        ((b"/bin/sh", b"-e", b"python"), ()),
+        ((b"/bin/sh", b"script"), ()),
+        ((b"/bin/bash", b"-c", b"python"), ()),
+        ((b"sh", b"-c", b"python"), ()),
+    ],
+)
+def test_what_a_shell_would_only_hand_on(argv, words):
+    assert program_words(argv) == words
