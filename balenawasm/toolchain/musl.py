@@ -2,11 +2,11 @@
 
 musl's sources come from Debian's source package; our part is `libc/` in this repository. Both are
 laid over each other in one tree: a file of ours replaces musl's file of the same path, which is the
-whole difference from musl. The tree is compiled with LLVM in this process (`llvm`), into the
-artifact `sysroot`:
+whole difference from musl. What is replaced stays within reach as <upstream/HEADER>, and for
+sources as upstream/NAME beside ours. The tree is compiled with LLVM in this process (`llvm`), into
+the artifact `sysroot`:
 
-    include/   musl's headers and ours; a header of ours that has musl's name includes
-               <upstream/NAME>, which is musl's
+    include/   musl's headers and ours
     lib/       crt1.o, libc.a and the empty archives that musl has for other names (libm.a ...);
                and what comes ready-made with LLVM: libsetjmp.a, libclang_rt.builtins.a
 """
@@ -166,12 +166,11 @@ def make_tree(
     for source, target in _BORROWED:
         (tree / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / source, tree / target)
-    upstream = tree / "include" / "upstream"
     for header in _below(PART / "include"):
-        original = tree / "include" / header
-        if original.exists():
-            (upstream / header).parent.mkdir(parents=True, exist_ok=True)
-            original.rename(upstream / header)
+        _keep(tree / "include" / header, tree / "include" / "upstream" / header)
+    for source in _below(PART / "src"):
+        path = tree / "src" / source
+        _keep(path, path.parent / "upstream" / path.name)
     for folder in (path for path in PART.iterdir() if path.is_dir()):
         shutil.copytree(folder, tree / folder.name, dirs_exist_ok=True)
     _generate_headers(tree)
@@ -179,6 +178,13 @@ def make_tree(
 
 def _below(folder: Path) -> Iterator[Path]:
     return (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _keep(original: Path, place: Path) -> None:
+    """Put a file of musl aside that ours replaces, so that ours can include it."""
+    if original.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        original.rename(place)
 
 
 def _generate_headers(tree: Path) -> None:

@@ -5,7 +5,6 @@
 #include <sys/prctl.h>
 #include <fcntl.h>
 #include <string.h>
-#include <stdlib.h>
 #include <errno.h>
 #include <time.h>
 #include "libc.h"
@@ -68,24 +67,30 @@ long __door_times(void *result)
 	return (now.tv_sec * 100 + now.tv_nsec / 10000000) & 0x7fffffff;
 }
 
-/* The processors of the host: a list such as 0-3,8 in one line. */
+/* The processors of the host, as many as /proc/cpuinfo has lines that begin so. */
+static int processors(void)
+{
+	static const char path[] = "/proc/cpuinfo", word[] = "processor";
+	char text[1024];
+	int count = 0, place = 0, length, fd = door_openat(AT_FDCWD, path, sizeof path - 1, O_RDONLY|O_CLOEXEC, 0);
+	if (fd < 0) return 1;
+	while ((length = door_read(fd, text, sizeof text)) > 0) {
+		for (int i = 0; i < length; i++) {
+			/* `place` is how much of the word the line has so far, -1 when it is another. */
+			if (text[i] == '\n') place = 0;
+			else if (place >= 0) place = text[i] == word[place] ? place + 1 : -1;
+			if (place == sizeof word - 1) count++, place = -1;
+		}
+	}
+	door_close(fd);
+	return count ? count : 1;
+}
+
 long __door_getaffinity(unsigned long size, unsigned long *set)
 {
-	char text[256], *at = text;
-	const char *path = "/sys/devices/system/cpu/online";
-	int fd = door_openat(AT_FDCWD, path, strlen(path), O_RDONLY|O_CLOEXEC, 0), length = 0;
-	if (fd >= 0) {
-		length = door_read(fd, text, sizeof text - 1);
-		door_close(fd);
-	}
 	if (size < sizeof *set || size % sizeof *set) return -EINVAL;
 	memset(set, 0, size);
-	text[length > 0 ? length : 0] = 0;
-	do {
-		unsigned long first = strtoul(at, &at, 10), last = first;
-		if (*at == '-') last = strtoul(at + 1, &at, 10);
-		for (; first <= last && first < 8 * size; first++)
-			set[first / 32] |= 1UL << first % 32;
-	} while (*at++ == ',');
+	for (unsigned long i = processors(); i--;)
+		if (i < 8 * size) set[i / 32] |= 1UL << i % 32;
 	return size;
 }
