@@ -168,8 +168,8 @@ def make_tree(
         shutil.copyfile(tree / source, tree / target)
     for header in _below(PART / "include"):
         _keep(tree / "include" / header, tree / "include" / "upstream" / header)
-    for source in _below(PART / "src"):
-        path = tree / "src" / source
+    for ours in _below(PART / "src"):
+        path = tree / "src" / ours
         _keep(path, path.parent / "upstream" / path.name)
     for folder in (path for path in PART.iterdir() if path.is_dir()):
         shutil.copytree(folder, tree / folder.name, dirs_exist_ok=True)
