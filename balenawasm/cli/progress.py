@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import sys
 import threading
@@ -31,7 +30,7 @@ from balenawasm.build.events import (
     WorkDone,
     WorkStarted,
 )
-from balenawasm.cli.output import size_text
+from balenawasm.cli.output import size_text, terminal_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,12 +42,6 @@ _TICK_SECONDS = 0.1
 _BESIDE_TEXT = 12
 """Columns for what stands before and behind a clock's text."""
 _ERASE_LINE = "\r\x1b[2K"
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[@-_]|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
-)
-"""Escape sequences (ECMA-48: CSI, OSC, others) and other control characters."""
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_PLAIN_AGAIN = "\x1b[0m"
 
 
 def seconds_text(seconds: float) -> str:
@@ -56,13 +49,9 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.1f}s"
 
 
-def printable(line: str) -> str:
-    """What a program wrote in a line, without what would do more to a terminal than print: of
-    parts that overwrite each other the last, and colours, which end with the line.
-    """
-    last = line.rstrip("\r").rpartition("\r")[2]
-    shown = _CONTROL.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", last)
-    return shown + _PLAIN_AGAIN if "\x1b" in shown else shown
+def output_text(line: str) -> str:
+    """A command's line, for a terminal; of parts that overwrite each other the last."""
+    return terminal_text(line.rstrip("\r").rpartition("\r")[2])
 
 
 def show_line(who: str, what: str) -> None:
@@ -231,7 +220,7 @@ class BuildDisplay:
             self._clock.begin(text)
 
     def _output(self, event: StepOutput) -> None:
-        line = f"   {_step_head(event)} {printable(event.line)}"
+        line = f"   {_step_head(event)} {output_text(event.line)}"
         if self._clock is not None:
             self._clock.insert(line)
         else:

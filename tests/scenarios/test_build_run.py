@@ -301,8 +301,9 @@ class TestFailure:
 
 
 class TestEnding:
+    @staticmethod
     @contextmanager
-    def building(self, project: Cli, *words: str) -> Iterator[subprocess.Popen[str]]:
+    def building(project: Cli, *words: str) -> Iterator[subprocess.Popen[str]]:
         """A build that runs a command and does not end by itself."""
         write(project, step_line("at it", "write", "/x", "1", *words))
         process = project.start("build", "-t", "t", ".", stderr=-1, stdin=-3)
@@ -323,16 +324,6 @@ class TestEnding:
         assert not wait_for_no_process(project.home)
         assert no_leftovers(project)
         project("image", "inspect", "t", status=1)
-
-    def test_a_killed_builder_leaves_nothing_that_runs(self, project: Cli) -> None:
-        with self.building(project, "spin") as process:
-            assert len(processes_of(project.home)) > 1
-            process.kill()
-            process.wait()
-            assert not wait_for_no_process(project.home)
-        write(project, step_line("write", "/x", "2"))
-        build(project)
-        assert no_leftovers(project)
 
 
 def test_json_has_the_output_as_events(project: Cli) -> None:
@@ -365,7 +356,8 @@ class TestNetwork:
             except OSError:
                 return
 
-    def try_it(self, cli: Cli, line: str, *options: str, status: int = 0) -> str:
+    @staticmethod
+    def try_it(cli: Cli, line: str, *options: str, status: int = 0) -> str:
         write(cli, line, base="FROM balenaos/python\n")
         return build(cli, "--no-cache", *options, status=status)
 
@@ -379,14 +371,26 @@ class TestNetwork:
         said = self.try_it(cli, self.line(port, "--network=host"), "--network", "none", status=1)
         assert "--network none" in said
 
-    def test_a_denial_names_what_would_grant_it(self, cli: Cli) -> None:
-        program = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=0.1)"
-        line = "RUN " + json.dumps(["python", "-c", program])
-        said = self.try_it(cli, line, status=1)
-        assert "connection to 192.0.2.1:80 denied" in said
-        assert 'build with --allow "tcp://192.0.2.1:80"' in said
-        assert "RUN --network=host" in said
-        assert "denied" not in self.try_it(cli, line, "--allow", "tcp://192.0.2.1:80", status=1)
+
+def test_a_killed_builder_leaves_nothing_that_runs(project: Cli) -> None:
+    with TestEnding.building(project, "spin") as process:
+        assert len(processes_of(project.home)) > 1
+        process.kill()
+        process.wait()
+        assert not wait_for_no_process(project.home)
+    write(project, step_line("write", "/x", "2"))
+    build(project)
+    assert no_leftovers(project)
+
+
+def test_a_denial_names_what_would_grant_it(cli: Cli) -> None:
+    program = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=0.1)"
+    line = "RUN " + json.dumps(["python", "-c", program])
+    said = TestNetwork.try_it(cli, line, status=1)
+    assert "connection to 192.0.2.1:80 denied" in said
+    assert 'build with --allow "tcp://192.0.2.1:80"' in said
+    assert "RUN --network=host" in said
+    assert "denied" not in TestNetwork.try_it(cli, line, "--allow", "tcp://192.0.2.1:80", status=1)
 
 
 class TestShells:
