@@ -3,6 +3,9 @@
 #ifndef CC_H
 #define CC_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 

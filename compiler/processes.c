@@ -66,7 +66,7 @@ int run_into(char **words, const char *path)
 	posix_spawn_file_actions_t actions;
 	char buffer[1 << 16], name[] = "/tmp/cc-XXXXXX";
 	ssize_t got;
-	int from = mkstemp(name), to, status;
+	int from = mkostemp(name, O_CLOEXEC), to, status;
 	if (from < 0)
 		fail("/tmp: %s", strerror(errno));
 	unlink(name);

@@ -152,3 +152,39 @@ def python_wasm(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def c_toolchain() -> CToolchain:
     """A C compiler for wasm32-wasip1, kept in the user's cache directory between sessions."""
     return CToolchain.ready()
+
+
+@pytest.fixture(scope="session")
+def c_home(
+    shared_home: Path, c_toolchain: CToolchain, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The session's state directory with balenaos/c built and LLVM's native code, which takes half
+    a minute to make and is kept between sessions.
+    """
+    c_toolchain.share_native_code(shared_home)
+    cli = Cli(shared_home, tmp_path_factory.mktemp("work"))
+    cli("run", "balenaos/c", "cc", "--version", timeout=900)
+    return shared_home
+
+
+@pytest.fixture
+def c_cli(c_home: Path, tmp_path: Path) -> Cli:
+    """The command for balenaos/c, in an empty working directory."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return Cli(c_home, directory)
+
+
+@pytest.fixture(scope="session")
+def busybox_home(c_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's state directory with balenaos/busybox built and compiled to native code."""
+    Cli(c_home, tmp_path_factory.mktemp("work"))("run", "balenaos/busybox", "true", timeout=900)
+    return c_home
+
+
+@pytest.fixture
+def busybox_cli(busybox_home: Path, tmp_path: Path) -> Cli:
+    """The command for balenaos/busybox, in an empty working directory."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return Cli(busybox_home, directory)

@@ -13,6 +13,7 @@ Locks: `lock` in the cache, exclusive while LLVM is set up.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import file_lock
+from balenawasm.build.events import BuildEvent, WorkStarted
 from balenawasm.runtime.home import Home
 from balenawasm.toolchain.artifacts import ArtifactCache, artifact_folder
 from balenawasm.toolchain.llvm import CompileError, HostMount, Llvm
 from balenawasm.toolchain.llvm_package import CHECKSUM, llvm_digest, llvm_package
+from balenawasm.toolchain.provider import Artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +74,8 @@ class CToolchain:
 
     def __init__(self, cache: Path, llvm: Llvm) -> None:
         self._cache = cache
-        self._work = cache / "work"
+        self.work = cache / "work"
+        self.home = cache / "home"
         self.llvm = llvm
 
     @classmethod
@@ -86,6 +90,16 @@ class CToolchain:
         with file_lock(cache / "lock"):
             folder = llvm_package(ArtifactCache(artifact_folder(os.environ)), os.environ)
             return cls(cache, Llvm(Home(cache / "home").create(), folder, mounts))
+
+    def share_native_code(self, home: Path) -> None:
+        """Give a state directory LLVM's native code."""
+        source, target = (Home(root).create().native_code for root in (self.home, home))
+        for file in source.glob("*/*.native"):
+            folder = target / file.parent.name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for one in (file, file.with_suffix(".check")):
+                with contextlib.suppress(FileExistsError):
+                    os.link(one, folder / one.name)
 
     def compile(
         self,
@@ -111,7 +125,7 @@ class CToolchain:
         if target.exists():
             return target
         target.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._work) as temporary:
+        with tempfile.TemporaryDirectory(dir=self.work) as temporary:
             work = Path(temporary)
             objects = [self._object(work, i, path, flags) for i, path in enumerate(paths)]
             start, out = f"{LIBRARIES}/crt1-command.o", f"/work/{work.name}/out.wasm"
@@ -139,7 +153,15 @@ class CToolchain:
         return digest.hexdigest()[:32]
 
 
+def _tell(event: BuildEvent) -> None:
+    if isinstance(event, WorkStarted):
+        print(f"tests: {event.what}", flush=True)
+
+
 if __name__ == "__main__":
     if ArtifactCache(artifact_folder(os.environ)).find("llvm", llvm_digest()) is None:
         print("tests: setting up a C compiler, once; it takes about a minute")
-    CToolchain.ready()
+    home = CToolchain.ready().home
+    artifacts = Artifacts(Home(home), os.environ)
+    for name in ("c",):
+        artifacts.folder(name, _tell)

@@ -35,7 +35,16 @@ def get(port: int, path: str = "/", timeout: float = 20) -> str:
 @pytest.fixture
 def project(cli: Cli, request: pytest.FixtureRequest) -> Iterator[tuple[Cli, int]]:
     """A private copy of the example that the test names, on a free port; taken down afterwards."""
-    name = request.param
+    yield from started(cli, request.param)
+
+
+@pytest.fixture
+def c_project(c_cli: Cli, request: pytest.FixtureRequest) -> Iterator[tuple[Cli, int]]:
+    """The same for an example that is compiled."""
+    yield from started(c_cli, request.param)
+
+
+def started(cli: Cli, name: str) -> Iterator[tuple[Cli, int]]:
     directory = cli.directory / name
     shutil.copytree(EXAMPLES / name, directory)
     port = free_port()
@@ -173,3 +182,25 @@ def test_exec_takes_input_and_is_interrupted(project: tuple[Cli, int]) -> None:
         "import urllib.request as r; print(r.urlopen('http://localhost:3000/').read().decode())",
     ).stdout  # fmt: skip
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("c_project", ["hello-c", "hello-cpp"], indirect=True)
+def test_a_compiled_server(c_project: tuple[Cli, int]) -> None:
+    cli, port = c_project
+    cli("up", "-d", "--build")
+    language = "C++" if "cpp" in cli.directory.name else "C"
+    assert get(port) == f"Hello from {language}, visit 1\n"
+    assert get(port) == f"Hello from {language}, visit 2\n"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(port, "/nothing")
+    if language == "C++":
+        assert get(port, "/double?of=21") == "42\n"
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            get(port, "/double?of=99999999999")
+    (image,) = json.loads(cli("image", "inspect", f"{cli.directory.name}-web").stdout)
+    assert image["size"] < 100_000
+    assert len(image["layers"]) == 1
+    # SIGTERM is caught by the program itself.
+    cli("stop", "web")
+    assert "Ended by " in cli("logs", "web").stdout
