@@ -159,6 +159,7 @@ class Kernel:
         pid = self.processes.reserve()
         child = self._new_process(pid, parent.argv, parent.environ, parent.cwd, parent)
         child.executable = parent.executable
+        child.comm = parent.comm
         child.sigpipe = parent.sigpipe
         child.preopens = parent.preopens
         child.signals.inherit(parent.signals, exact=True)
@@ -363,6 +364,7 @@ class Kernel:
 
 def _take_program(process: Process, program: Program, argv: Sequence[bytes]) -> None:
     process.executable = program.path
+    process.comm = program.name
     process.argv = program.arguments(argv)
 
 

@@ -54,6 +54,8 @@ class Process:
     """Its parent has ended: the kernel itself waits for it, in process 1's name."""
     executable = b""
     """Absolute path of the program, once it has been found."""
+    comm = b""
+    """Its short name for /proc, which it may change; empty: that of the program."""
     preopens: tuple[bytes, ...] = ()
     """Directories that its program finds open when it starts."""
     sigpipe = False

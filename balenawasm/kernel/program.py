@@ -57,6 +57,8 @@ class Program(NamedTuple):
     content: Content
     prefix: tuple[bytes, ...] = ()
     """For a script: what stands in front of its arguments, in place of `argv[0]`."""
+    name: bytes = b""
+    """The last component of the path that was asked for: a link's own name, or a script's."""
 
     def arguments(self, argv: Sequence[bytes]) -> tuple[bytes, ...]:
         """The arguments that the program gets when `argv` was asked for."""
@@ -115,6 +117,7 @@ def load_program(
     """
     prefix: tuple[bytes, ...] = ()
     argument: tuple[bytes, ...] = ()
+    asked = path.rpartition(b"/")[2]
     for _level in range(_LEVELS_MAX + 1):
         try:
             location = namespace.resolve(caller, namespace.root, _below(cwd, path), follow=True)
@@ -130,7 +133,7 @@ def load_program(
             raise GuestError(Errno.EACCES)
         start = _start_of(location.node, caller)
         if start.startswith(WASM_MAGIC):
-            return Program(location.path(), location.node.content(), prefix)
+            return Program(location.path(), location.node.content(), prefix, asked)
         interpreter, argument = _interpreter(start)
         prefix = (interpreter, *argument, path, *prefix[1:])
         path = interpreter

@@ -34,6 +34,7 @@ RLIMIT: Final = struct.Struct("<QQ")
 """What holds now, and what it may be raised to."""
 _NAME: Final = 65
 UTSNAME: Final = struct.Struct(f"<{_NAME}s{_NAME}s{_NAME}s{_NAME}s{_NAME}s{_NAME}s")
+_COMM_MAX: Final = 15
 _RELEASE: Final = b"6.1.0-balenawasm"
 _US_PER_SECOND: Final = 1_000_000
 _NS_PER_US: Final = 1000
@@ -180,6 +181,12 @@ def kill(process: Process, pid: int, signo: int) -> int:
     return 0
 
 
+def setcomm(process: Process, name: int, length: int) -> int:
+    """Set the short name that /proc shows of the process."""
+    process.comm = process.memory.read(name, min(length, _COMM_MAX)).rpartition(b"/")[2]
+    return 0
+
+
 def uname(process: Process, result: int) -> int:
     """The names of the system."""
     hostname = process.hostname.encode()[: _NAME - 1]
@@ -213,4 +220,5 @@ SYSCALLS: Final = (
     posix(setsid, ""),
     posix(kill, "ii", "Every process of a container may signal every other."),
     posix(uname, "i"),
+    posix(setcomm, "ii", "What prctl's PR_SET_NAME does: at most 15 bytes count."),
 )

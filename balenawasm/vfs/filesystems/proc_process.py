@@ -206,7 +206,7 @@ def _start_ticks(process: ProcessInfo) -> int:
 
 
 def _comm(process: ProcessInfo) -> bytes:
-    program = process.executable or (process.argv[0] if process.argv else b"")
+    program = process.comm or process.executable or (process.argv[0] if process.argv else b"")
     name = program.rpartition(b"/")[2] or b"guest"
     # The name stands in brackets and on lines of its own: what would break those is shown as a
     # question mark.

@@ -215,6 +215,11 @@ class ProcessInfo(Protocol):
         ...
 
     @property
+    def comm(self) -> bytes:
+        """Its short name; empty: the last component of its program's path."""
+        ...
+
+    @property
     def started_ns(self) -> int:
         """When it started, on the monotonic clock."""
         ...

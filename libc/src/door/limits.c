@@ -41,7 +41,7 @@ long __door_prctl(int option, long argument)
 	switch (option) {
 	case PR_SET_NAME:
 		strncpy(name, (const char *)argument, sizeof name - 1);
-		return 0;
+		return door_setcomm(name, strlen(name));
 	case PR_GET_NAME:
 		strncpy((char *)argument, *name || !__progname ? name : __progname, sizeof name - 1);
 		((char *)argument)[sizeof name - 1] = 0;

@@ -70,6 +70,7 @@ class Guest:
     environ: tuple[bytes, ...] = (b"PATH=/bin", b"EMPTY=")
     cwd: bytes = b"/srv"
     executable: bytes = b"/bin/prog"
+    comm: bytes = b""
     started_ns: int = field(default_factory=time.monotonic_ns)
     outcome: object | None = None
     fds: Fds = field(default_factory=Fds)
