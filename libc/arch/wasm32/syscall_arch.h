@@ -31,6 +31,9 @@ hidden long __door_times(void *result);
 hidden long __door_truncate(const char *path, long long size);
 hidden long __door_waitid(int kind, int id, void *info, int options);
 
+/* Back to the parent of a vfork child: src/process/vfork.c. */
+hidden _Noreturn void __vfork_end(int pid);
+
 unsigned long strlen(const char *);
 
 #define __DOOR_AT __attribute__((__always_inline__)) static inline
@@ -133,7 +136,9 @@ __DOOR_AT long __door_network(long n, long long a, long long b, long long c, lon
 	case SYS_ppoll: return door_ppoll(POINTER(a), INT(b), POINTER(c), POINTER(d));
 	case SYS_pselect6:
 		return __door_pselect(INT(a), POINTER(b), POINTER(c), POINTER(d), POINTER(e), POINTER(f));
-	case SYS_clock_nanosleep: return door_clock_nanosleep(INT(a), INT(b), POINTER(c), POINTER(d));
+	case SYS_clock_nanosleep:
+		/* CLOCK_BOOTTIME: this kernel does not sleep. */
+		return door_clock_nanosleep(INT(a) == 7 ? 1 : INT(a), INT(b), POINTER(c), POINTER(d));
 	case SYS_nanosleep: return door_clock_nanosleep(0, 0, POINTER(a), POINTER(b));
 	case SYS_futex:
 		/* The one thread has nobody to wake. */

@@ -56,7 +56,7 @@ int posix_spawn(pid_t *restrict res, const char *restrict path, const posix_spaw
 	for (op = last; op; op = op->prev) actions[count++] = action_of(op);
 	if (attr) {
 		/* The scheduler's part is not ours to set, as on musl. */
-		attributes.flags = attr->__flags & ~(POSIX_SPAWN_SETSCHEDPARAM|POSIX_SPAWN_SETSCHEDULER);
+		attributes.flags = attr->__flags & ~(POSIX_SPAWN_SETSCHEDPARAM|POSIX_SPAWN_SETSCHEDULER|POSIX_SPAWN_USEVFORK);
 		attributes.group = attr->__pgrp;
 		memcpy(&attributes.defaults, &attr->__def, sizeof attributes.defaults);
 		memcpy(&attributes.mask, &attr->__mask, sizeof attributes.mask);
