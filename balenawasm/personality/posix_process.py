@@ -187,6 +187,13 @@ def setcomm(process: Process, name: int, length: int) -> int:
     return 0
 
 
+def getcomm(process: Process, buffer: int) -> int:
+    """Ask for the short name that /proc shows: up to 15 bytes and a NUL."""
+    name = (process.comm or process.executable).rpartition(b"/")[2][:_COMM_MAX]
+    process.memory.write(buffer, name.ljust(_COMM_MAX + 1, b"\0"))
+    return 0
+
+
 def uname(process: Process, result: int) -> int:
     """The names of the system."""
     hostname = process.hostname.encode()[: _NAME - 1]
@@ -220,5 +227,6 @@ SYSCALLS: Final = (
     posix(setsid, ""),
     posix(kill, "ii", "Every process of a container may signal every other."),
     posix(uname, "i"),
+    posix(getcomm, "i", "Always writes 16 bytes."),
     posix(setcomm, "ii", "What prctl's PR_SET_NAME does: at most 15 bytes count."),
 )

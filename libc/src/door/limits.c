@@ -37,15 +37,11 @@ long __door_priority(int set, int which, int who, int value)
 
 long __door_prctl(int option, long argument)
 {
-	static char name[16];
 	switch (option) {
 	case PR_SET_NAME:
-		strncpy(name, (const char *)argument, sizeof name - 1);
-		return door_setcomm(name, strlen(name));
+		return door_setcomm((const char *)argument, strlen((const char *)argument));
 	case PR_GET_NAME:
-		strncpy((char *)argument, *name || !__progname ? name : __progname, sizeof name - 1);
-		((char *)argument)[sizeof name - 1] = 0;
-		return 0;
+		return door_getcomm((char *)argument);
 	}
 	return -EINVAL;
 }

@@ -18,6 +18,7 @@ DOOR(getrusage)(int who, void *usage) FROM_DOOR(getrusage);
 DOOR(getrlimit)(int resource, void *limit) FROM_DOOR(getrlimit);
 DOOR(getpid)(void) FROM_DOOR(getpid);
 DOOR(getppid)(void) FROM_DOOR(getppid);
+DOOR(getcomm)(char *name) FROM_DOOR(getcomm);
 DOOR(setcomm)(const char *name, unsigned long length) FROM_DOOR(setcomm);
 DOOR(getpgid)(int pid) FROM_DOOR(getpgid);
 DOOR(setpgid)(int pid, int group) FROM_DOOR(setpgid);
