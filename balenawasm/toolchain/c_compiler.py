@@ -50,7 +50,8 @@ _COMPILE: Final = ("-Os", "-std=gnu17", "-Wall", "-Wextra", "-Werror")
 def c_digest() -> Digest:
     """Return the digest that names the artifact."""
     words = (*TOOLS, *_CLANG_HEADERS, *_COMPILE, *TARGET.compile, *TARGET.link)
-    return digest_of(llvm_digest(), sysroot_digest(), libcxx_digest(), *words, PART, "1")
+    own = (*sorted(PART.glob("*.[ch]")), PART / CONFIGURATION)
+    return digest_of(llvm_digest(), sysroot_digest(), libcxx_digest(), *words, *own, "1")
 
 
 def c_artifact(toolchain: Toolchain) -> Path:

@@ -50,6 +50,7 @@ _MAKERS: Final[Mapping[str, _Maker]] = {
     "libcxx": _Maker("libcxx", "libcxx_digest", "libcxx_artifact"),
     "busybox": _Maker("busybox", "busybox_digest", "busybox_artifact"),
     "c": _Maker("c_compiler", "c_digest", "c_artifact"),
+    "make": _Maker("make", "make_digest", "make_artifact"),
 }
 
 
