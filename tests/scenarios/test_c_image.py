@@ -146,3 +146,17 @@ def test_an_error_of_the_compiler_in_run(project: Cli) -> None:
     assert "wrong.c:1:25: error: use of undeclared identifier 'nothing'" in failed
     assert "Balenafile:3" in failed
     project("image", "inspect", "wrong", status=1)
+
+
+def test_make(project: Cli, tool: Tool) -> None:
+    (project.directory / "Makefile").write_text(
+        "program: main.o lib/other.o\n\tcc $^ -o $@\n"
+        "%.o: %.c\n\tcc -c $< -o $@\n"
+        "clean: ; rm -f *.o */*.o && echo $(shell echo cleaned)\n"
+        "fail: ; @exit 7\n"
+    )
+    assert tool("make", "-j2").stdout.splitlines()[-1] == "cc main.o lib/other.o -o program"
+    assert tool("./program", "made", status=3).stdout == "made other main.c 7\n"
+    assert tool("make").stdout == "make: 'program' is up to date.\n"
+    assert tool("make", "clean").stdout.endswith("cleaned\n")
+    assert "[Makefile:6: fail] Error 7" in tool("make", "fail", status=2).stderr
