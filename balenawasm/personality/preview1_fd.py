@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OFFSET_MAX: Final = (1 << 63) - 1
 """Largest offset, size or time: WASI's are u64, every host's are signed."""
 _PRESTAT_DIR: Final = 0
+_PRESTAT_NONE: Final = 255
 _SYNC_FLAGS: Final = w.DSYNC | w.RSYNC | w.SYNC
 _WHENCE: Final = tuple(Whence)
 
@@ -171,8 +172,19 @@ def fd_fdstat_set_rights(process: Process, fd: int, base: int, inheriting: int) 
 
 
 def fd_prestat_get(process: Process, fd: int, result: int) -> int:
-    """What is preopened at an fd: EBADF when nothing is."""
-    process.memory.pack(PRESTAT, result, _PRESTAT_DIR, len(_preopened_name(process, fd)))
+    """What is preopened at an fd: EBADF when nothing is.
+
+    C libraries look from fd 3 on and stop at the first EBADF, but skip what is no directory. An fd
+    that the process inherited (`exec 3<file` in a shell) is that, when directories come behind it.
+    """
+    name = process.fds.get(fd).prestat
+    if name is None:
+        entries = process.fds.entries()
+        if all(other < fd for other, entry in entries.items() if entry.prestat is not None):
+            raise GuestError(Errno.EBADF)
+        process.memory.pack(PRESTAT, result, _PRESTAT_NONE, 0)
+    else:
+        process.memory.pack(PRESTAT, result, _PRESTAT_DIR, len(name))
     return 0
 
 
@@ -202,7 +214,10 @@ SYSCALLS: Final = (
     preview1(fd_fdstat_set_rights, "Rights only shrink: ENOTCAPABLE."),
     preview1(fd_pread, "ESPIPE on streams. Needs the rights `fd_read` and `fd_seek`."),
     preview1(fd_prestat_dir_name, "ENAMETOOLONG when the buffer is too short."),
-    preview1(fd_prestat_get),
+    preview1(
+        fd_prestat_get,
+        "For another fd in front of a preopened directory: a type that C libraries skip.",
+    ),
     preview1(fd_pwrite, "ESPIPE on streams. Needs the rights `fd_write` and `fd_seek`."),
     preview1(fd_read, "At most 1024 buffers and 2 GiB in one call: EINVAL.", fast=True),
     preview1(fd_renumber, "Both fds must be open: EBADF."),

@@ -163,5 +163,5 @@ if __name__ == "__main__":
         print("tests: setting up a C compiler, once; it takes about a minute")
     home = CToolchain.ready().home
     artifacts = Artifacts(Home(home), os.environ)
-    for name in ("c",):
+    for name in ("c", "make", "busybox"):
         artifacts.folder(name, _tell)

@@ -99,6 +99,9 @@ def test_other_ways_to_say_it(project: Cli, tool: Tool) -> None:
     assert "other(void)" in tool("cc", "-E", "lib/other.c").stdout
     assert ".functype" in tool("cc", "-S", "lib/other.c", "-o", "-").stdout
     assert tool("cc", "--version").stdout.startswith("clang version 22")
+    # Files that a program inherits are not in the way of clang's own C library.
+    tool("sh", "-c", "exec 3</dev/null 4</dev/null; cc -c lib/other.c && ar rcs lib/x.a other.o")
+    assert (project.directory / "lib/x.a").exists()
     define = tool("cc", "-dM", "-E", "-pthread", "-x", "c", "-", stdin="").stdout
     assert "#define __linux__ 1" in define
     assert "__wasi__" not in define
