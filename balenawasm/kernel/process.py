@@ -26,7 +26,7 @@ from balenawasm.kernel.fd_table import FdTable
 from balenawasm.kernel.guest_memory import GuestMemory
 from balenawasm.kernel.outcome import Change, Continued, Killed, Outcome, Signaled, Stopped
 from balenawasm.kernel.session import Hooks, Session
-from balenawasm.kernel.signals import Interrupted, Kind, SignalState, default_action
+from balenawasm.kernel.signals import DEFAULT, Interrupted, SignalState, default_action
 from balenawasm.kernel.waiting import Waiting
 from balenawasm.wasi.errno import Errno, GuestError
 
@@ -311,7 +311,8 @@ class Process:
         """
         if signo:
             default_action(signo)
-        if signo == _SIGINT and self.signals.action(signo).kind is Kind.DEFAULT:
+        # Equal only as long as nobody set it: a program that asks for the default gets just that.
+        if signo == _SIGINT and self.signals.action(signo) == DEFAULT:
             from balenawasm.kernel.interrupt_words import arm  # noqa: PLC0415 - seldom used
 
             arm(self)
