@@ -70,18 +70,21 @@ def native(libc: LibcPrograms, name: str, folder: Path) -> subprocess.CompletedP
 
 
 def guest_words(libc: LibcPrograms, name: str, root: Path, *options: str) -> list[str]:
-    """The words of `run`."""
-    program = libc.guest(name)
-    make_root(root, program)
+    """The words of `run`, up to what is run."""
+    make_root(root, libc.guest(name))
     variables = [word for key, value in VARIABLES.items() for word in ("-e", f"{key}={value}")]
-    words = ["run", "--unsetenv-all", *variables, "-v", f"{root}:/", "-w", "/work"]
-    return [*words, *options, str(root / "work" / "program")]
+    return ["run", "--unsetenv-all", *variables, "-w", "/work", *options]
 
 
-def compare(libc: LibcPrograms, cli: Cli, tmp_path: Path, name: str, *options: str) -> None:
+def alone(libc: LibcPrograms, name: str, root: Path, *options: str) -> list[str]:
+    """The words that run it with nothing else in its container."""
+    words = guest_words(libc, name, root, "-v", f"{root}:/", *options)
+    return [*words, str(root / "work" / "program")]
+
+
+def compare(libc: LibcPrograms, cli: Cli, tmp_path: Path, name: str, words: list[str]) -> None:
     """Run both, and compare what they print and how they end."""
     expected = native(libc, name, tmp_path / "native")
-    words = guest_words(libc, name, tmp_path / "root", *options)
     done = cli(*words, status=None, timeout=SECONDS)
     assert done.stdout == expected.stdout, done.stderr
     # The command itself may have something to say: that it compiles, what it denies.
@@ -96,15 +99,25 @@ def compare(libc: LibcPrograms, cli: Cli, tmp_path: Path, name: str, *options: s
 def test_prints_what_it_prints_native(
     libc: LibcPrograms, bare_cli: Cli, tmp_path: Path, name: str
 ) -> None:
-    compare(libc, bare_cli, tmp_path, name)
+    compare(libc, bare_cli, tmp_path, name, alone(libc, name, tmp_path / "root"))
 
 
 @pytest.mark.parametrize("name", IN_MEMORY)
 def test_prints_the_same_over_a_file_system_in_memory(
     libc: LibcPrograms, bare_cli: Cli, tmp_path: Path, name: str
 ) -> None:
-    source = tmp_path / "root" / "work"
-    compare(libc, bare_cli, tmp_path, name, "--tmpfs", f"/work:from={source}")
+    root = tmp_path / "root"
+    words = alone(libc, name, root, "--tmpfs", f"/work:from={root / 'work'}")
+    compare(libc, bare_cli, tmp_path, name, words)
+
+
+@pytest.mark.parametrize("name", sorted(WITH_SHELL))
+def test_prints_what_it_prints_native_with_a_shell(
+    libc: LibcPrograms, busybox_cli: Cli, tmp_path: Path, name: str
+) -> None:
+    root = tmp_path / "root"
+    words = guest_words(libc, name, root, "-v", f"{root / 'work'}:/work")
+    compare(libc, busybox_cli, tmp_path, name, [*words, "balenaos/busybox", "./program"])
 
 
 def on_terminal(words: list[str], folder: Path, environment: dict[str, str]) -> str:
@@ -135,6 +148,6 @@ def test_prints_what_it_prints_native_on_a_terminal(
     shutil.copy(libc.native(name), program)
     expected = on_terminal([str(program)], tmp_path, VARIABLES)
     assert "a typed line" in expected
-    words = guest_words(libc, name, tmp_path / "root", "-it")
+    words = alone(libc, name, tmp_path / "root", "-it")
     said = on_terminal([str(COMMAND), *words], tmp_path, bare_cli.environment)
     assert said == expected
