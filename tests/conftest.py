@@ -15,6 +15,7 @@ import pytest
 from c.toolchain import CToolchain
 
 import balenawasm
+from balenawasm.build.layered_tree import LayeredTree
 from balenawasm.layer.image_layer import open_layer
 from balenawasm.oci.reference import parse_reference
 from balenawasm.store.store import Store
@@ -115,7 +116,7 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def python_home(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The session's state directory with balenaos/python built and compiled to native code."""
     cli = Cli(shared_home, tmp_path_factory.mktemp("work"))
-    cli("run", "balenaos/python", "python", "-c", "pass", timeout=600)
+    cli("run", "balenaos/python", "python", "-c", "pass", timeout=900)
     return shared_home
 
 
@@ -139,13 +140,11 @@ def bare_cli(shared_home: Path, tmp_path: Path) -> Cli:
 def python_wasm(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stock python.wasm of the base image as a host file."""
     image = Store(python_home / "store").open().images.get(parse_reference("balenaos/python"))
-    with open_layer(image.layer_paths[0]) as layer:
-        bin_ino, _ = layer.image.directory(layer.image.directory(2)[b"usr"][0])[b"bin"]
-        inode = layer.image.inode(layer.image.directory(bin_ino)[b"python"][0])
-        (run,) = inode.runs
-        out = tmp_path_factory.mktemp("python") / "python.wasm"
-        out.write_bytes(layer.mmap[run.offset : run.offset + run.length])
-    return out
+    scratch = tmp_path_factory.mktemp("python")
+    layers = [open_layer(path).image for path in image.layer_paths]
+    program = LayeredTree("balenaos/python", layers, scratch).content(b"usr/bin/python")
+    assert isinstance(program, Path)  # too large for memory
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -16,23 +16,6 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
 
 SITE = Path(__file__).parents[2] / "images/python/rootfs/lib/python3.12/site-packages"
-SHELL = """\
-#!/usr/bin/python
-import sys
-# What a shell does with `echo WORDS`, `exit N` and `cat`; everything else it does not know.
-option, command = sys.argv[1:3]
-assert option == "-c", sys.argv
-word, _, rest = command.partition(" ")
-if word == "echo":
-    print(rest)
-elif word == "exit":
-    sys.exit(int(rest))
-elif word == "cat":
-    sys.stdout.write(sys.stdin.read())
-else:
-    print(f"sh: {word}: not found", file=sys.stderr)
-    sys.exit(127)
-"""
 
 
 @pytest.fixture
@@ -501,29 +484,49 @@ def test_named_pipes(run: Callable[..., list[str]]) -> None:
     assert printed == ["200000 0", "-9"] * 3
 
 
-def test_a_shell(run: Callable[..., list[str]], cli: Cli) -> None:
-    source = """
-        import os, subprocess
-
-        try:
-            print(
-                subprocess.run(
-                    "echo a b", shell=True, capture_output=True, text=True
-                ).stdout.strip()
-            )
-            print(subprocess.getstatusoutput("exit 3"), subprocess.getoutput("echo x"))
-            print(os.popen("echo y").read().strip(), os.popen("exit 2").close())
-            with os.popen("cat", "w") as pipe:
-                pipe.write("z\\n")
-        except FileNotFoundError as error:
-            print(error)
-        print(os.waitstatus_to_exitcode(os.system("exit 5")), flush=True)
+def test_a_shell(run: Callable[..., list[str]]) -> None:
+    printed = run(
         """
-    missing = "[Errno 44] No such file or directory: '/bin/sh'"
-    assert run(source) == [missing, "127"]
-    (cli.directory / "sh").write_text(SHELL)
-    mount = ("-v", f"{cli.directory}/sh:/bin/sh")
-    assert run(source, *mount) == ["a b", "(3, '') x", "y 512", "z", "5"]
+        import os, subprocess, sys
+
+        def output(*arguments, **options):
+            done = subprocess.run(*arguments, capture_output=True, text=True, **options)
+            print(done.returncode, done.stdout.split(), done.stderr.split())
+
+        output("echo hi | wc -c", shell=True)
+        output("echo $WORD; cd /usr && pwd; exit 3", shell=True, env={**os.environ, "WORD": "w"})
+        output("for i in 1 2 3; do echo $i; done | sort -r >&2", shell=True)
+        output("pwd; ls", shell=True, cwd="/app")
+        output("cat | tr a-z A-Z", shell=True, input="typed")
+        output(["sh", "-c", 'echo "$1"', "sh", "a  b"])
+        output(f"{sys.executable} -c 'print(6 * 7)' | cat", shell=True)
+        print(subprocess.getstatusoutput("exit 3"), subprocess.getoutput("echo x"))
+        print(os.popen("seq 3 | tail -1").read().strip(), os.popen("exit 2").close())
+        with os.popen("cat >written", "w") as pipe:
+            pipe.write("z\\n")
+        print(open("written").read().strip(), os.popen("kill -9 $$").close())
+        codes = [os.system(line) for line in ("true", "exit 5", "kill -9 $$", "nosuch 2>/dev/null")]
+        print([os.waitstatus_to_exitcode(code) for code in codes], flush=True)
+        try:
+            subprocess.run("sleep 100; echo never", shell=True, timeout=0.2)
+        except subprocess.TimeoutExpired:
+            print("timeout")
+        """
+    )
+    assert printed == [
+        "0 ['3'] []",
+        "3 ['w', '/usr'] []",
+        "0 [] ['3', '2', '1']",
+        "0 ['/app', 'program.py'] []",
+        "0 ['TYPED'] []",
+        "0 ['a', 'b'] []",
+        "0 ['42'] []",
+        "(3, '') x",
+        "3 512",
+        "z -2304",
+        "[0, 5, -9, 127]",
+        "timeout",
+    ]
 
 
 def test_bad_programs_get_errors(run: Callable[..., list[str]]) -> None:
