@@ -15,25 +15,12 @@ start programs for, which preview 1 cannot: call `wasm-ld` for that, or see `too
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from balenawasm.kernel.kernel import Kernel
-from balenawasm.kernel.limits import Limits
-from balenawasm.kernel.outcome import Exited
-from balenawasm.kernel.stream import Stream
 from balenawasm.record import NamedTuple
-from balenawasm.runtime.compile_notice import compile_notice
-from balenawasm.runtime.machine import new_machine
-from balenawasm.runtime.rootfs import host_program, mount_at
 from balenawasm.toolchain.artifacts import ToolchainError
-from balenawasm.vfs.filesystems.dev import DevFs
-from balenawasm.vfs.filesystems.hostdir import HostDirectory
-from balenawasm.vfs.filesystems.tmpfs import Tmpfs
-from balenawasm.vfs.path import Namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +29,6 @@ if TYPE_CHECKING:
     from balenawasm.build.reporter import Reporter
     from balenawasm.runtime.home import Home
 
-_TEMPORARY_BYTES = 1 << 30
 _CHUNK = 1 << 16
 
 
@@ -83,55 +69,34 @@ class Llvm:
         LLVM is compiled now if its native code is missing, which takes a minute; `notice` gets
         lines about that, and about guests that trapped. Raises StartError, EngineError.
         """
-        machine = new_machine(home)
-        machine.log = notice
-        self._program = host_program(folder / "llvm.wasm")
-        machine.precompile(self._program.content, name="LLVM", progress=compile_notice(notice))
-        namespace = Namespace(Tmpfs(_TEMPORARY_BYTES, mode=0o755).root)
-        mount_at(namespace, b"/tmp", Tmpfs(_TEMPORARY_BYTES, mode=0o1777).root, b"tmpfs")
-        mount_at(namespace, b"/dev", DevFs().root, b"devtmpfs")
+        from balenawasm.toolchain.llvm_kernel import LlvmKernel  # noqa: PLC0415 - see there
+
         usr = HostMount(folder / "usr", "/usr", read_only=True)
-        for mount in (usr, *mounts):
-            node = HostDirectory(mount.source, read_only=mount.read_only).root
-            mount_at(namespace, os.fsencode(mount.target), node, b"bind")
-        self._kernel = Kernel(
-            namespace=namespace,
-            executor=machine,
-            hostname="toolchain",
-            limits=Limits(),
-            log=notice,
-        )
+        self._kernel = LlvmKernel(home, folder / "llvm.wasm", (usr, *mounts), notice)
 
     def run(self, words: Sequence[str], stdin: bytes = b"") -> Result:
         """Run one program, `words[0]`, to its end; blocks. `stdin` is at most what a pipe holds,
         64 KiB.
         """
-        source, sink = _input(stdin), os.pipe2(os.O_CLOEXEC)
-        output = Stream(sink[1])
+        source, (reader, writer) = _input(stdin), os.pipe2(os.O_CLOEXEC)
         try:
-            process = self._kernel.spawn(
-                [os.fsencode(word) for word in words],
-                (b"PATH=/usr/bin", b"TMPDIR=/tmp", b"PWD=/"),
-                b"/",
-                {0: Stream(source, writable=False), 1: output, 2: output},
-                program=self._program,
-            )
+            process = self._kernel.start(words, source, writer)
         except BaseException:
-            for fd in (source, *sink):
+            for fd in (source, reader, writer):
                 os.close(fd)
             raise
         parts = []
         try:
-            while part := os.read(sink[0], _CHUNK):
+            while part := os.read(reader, _CHUNK):
                 parts.append(part)
             outcome = process.wait_exit()
         except BaseException:
             process.signal(signal.SIGKILL)
             raise
         finally:
-            os.close(sink[0])
+            os.close(reader)
         status = outcome.status if outcome is not None else 128 + signal.SIGKILL
-        if not isinstance(outcome, Exited):
+        if status >= 128:  # what a program does not say itself
             parts.append(f"{words[0]}: {outcome!r}\n".encode())
         return Result(status, b"".join(parts))
 
@@ -147,6 +112,8 @@ class Llvm:
 
         CompileError for the first that fails; those that have not begun by then do not.
         """
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where things are made
+
         with ThreadPoolExecutor(os.cpu_count() or 1, "llvm") as pool:
             pending = [pool.submit(self.check, words) for words in jobs]
             try:
@@ -160,9 +127,7 @@ class Llvm:
 
     def close(self) -> None:
         """End what still runs."""
-        self._kernel.end_all()
-        with contextlib.suppress(OSError):
-            self._kernel.wait_all(2.0)
+        self._kernel.close()
 
 
 def _input(data: bytes) -> int:
