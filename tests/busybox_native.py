@@ -2,10 +2,10 @@
 
 It also has no fork (NOMMU), so that a difference is one of the sandbox and not of the shell. It
 lies in the tests' cache under the digest of what it is made from: `source/`, the configured source
-with the test suites, `rootfs/`, the program and its links as in our image, and `ash/busybox`, the
-same with ash as its shell on a machine with fork.
+with the test suites, and `rootfs/`, the program and its links as in our image. For benchmarks there
+is also one of the default configuration, with fork and with ash as its shell.
 
-Run this file to build it: about a minute for each.
+Run this file to build the first: about a minute.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import ctypes
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from balenawasm.digest import hex_of
 from balenawasm.toolchain.artifacts import ArtifactCache, artifact_folder, digest_of
 from balenawasm.toolchain.busybox import lay_out
 from balenawasm.toolchain.busybox_source import (
+    SOURCE,
     configure,
     run_make,
     source_digest,
@@ -35,9 +35,12 @@ from balenawasm.toolchain.busybox_source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from balenawasm.digest import Digest
 
 IMAGE_FILES = Path(__file__).parents[1] / "images" / "busybox" / "rootfs"
+BUILD = ("CC=gcc", f"-j{os.cpu_count()}", "LDFLAGS=-static")
 _NEW_NAMESPACES = 0x20000 | 0x10000000
 _BIND_ALL = 0x1000 | 0x4000
 
@@ -54,11 +57,6 @@ class NativeBusyBox:
         return self.folder / "rootfs" / "bin" / "busybox"
 
     @property
-    def ash(self) -> Path:
-        """BusyBox with ash, which forks."""
-        return self.folder / "ash" / "busybox"
-
-    @property
     def source(self) -> Path:
         """The configured source, with the test suites."""
         return self.folder / "source"
@@ -66,36 +64,51 @@ class NativeBusyBox:
 
 def native_busybox() -> NativeBusyBox:
     """Return it, built if it is missing."""
-    digest = digest_of(source_digest(), "static", "1")
-    folder = cache_directory() / f"busybox-{hex_of(digest)[:32]}"
+    return NativeBusyBox(_kept("busybox", digest_of(source_digest(), "static", "1"), _make))
+
+
+def native_ash() -> Path:
+    """Return the program of BusyBox with ash, built if it is missing."""
+    folder = _kept("busybox-ash", digest_of(str(SOURCE), *SOURCE.files.values(), "1"), _make_ash)
+    return folder / "busybox"
+
+
+def _kept(name: str, digest: Digest, make: Callable[[Path], None]) -> Path:
+    folder = cache_directory() / f"{name}-{hex_of(digest)[:32]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(folder.with_name(folder.name + ".lock")):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 made = Path(temporary, "made")
                 made.mkdir()
-                _make(made)
+                make(made)
                 made.rename(folder)
-    return NativeBusyBox(folder)
+    return folder
+
+
+def _unpack(source: Path) -> None:
+    cache = ArtifactCache(artifact_folder(os.environ))
+    unpack_busybox(source, cache.downloads, os.environ, Reporter("busybox", lambda _event: None))
 
 
 def _make(folder: Path) -> None:
-    cache = ArtifactCache(artifact_folder(os.environ))
-    source, ash = folder / "source", folder / "ash"
-    unpack_busybox(source, cache.downloads, os.environ, Reporter("busybox", lambda _event: None))
-    shutil.copytree(source, ash / "source", symlinks=True)
-    build = ["CC=gcc", f"-j{os.cpu_count()}", "LDFLAGS=-static", "busybox"]
+    source = folder / "source"
+    _unpack(source)
     configure(source, os.environ)
-    run_make(source, [*build, "busybox.links"], os.environ)
+    run_make(source, [*BUILD, "busybox", "busybox.links"], os.environ)
     links = (source / "busybox.links").read_text().split()
-    (folder / "links").write_text("\n".join(links))
     lay_out(source / "busybox", links, folder)
-    run_make(ash / "source", ["defconfig"], os.environ)
-    run_make(ash / "source", build, os.environ)
-    shutil.move(ash / "source" / "busybox", ash / "busybox")
-    shutil.rmtree(ash / "source")
     for leftover in [*source.rglob("*.o"), *source.rglob("*.a"), *source.rglob(".*.cmd")]:
         leftover.unlink()
+
+
+def _make_ash(folder: Path) -> None:
+    source = folder / "source"
+    _unpack(source)
+    run_make(source, ["defconfig"], os.environ)
+    run_make(source, [*BUILD, "busybox"], os.environ)
+    shutil.move(source / "busybox", folder / "busybox")
+    shutil.rmtree(source)
 
 
 def make_root(busybox: NativeBusyBox, root: Path) -> None:
@@ -142,4 +155,4 @@ def in_root(
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{native_busybox().folder}\n")
+    native_busybox()

@@ -175,10 +175,14 @@ def c_cli(c_home: Path, tmp_path: Path) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def busybox_home(c_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def busybox_home(
+    shared_home: Path, c_toolchain: CToolchain, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The session's state directory with balenaos/busybox built and compiled to native code."""
-    Cli(c_home, tmp_path_factory.mktemp("work"))("run", "balenaos/busybox", "true", timeout=900)
-    return c_home
+    c_toolchain.share_native_code(shared_home)
+    cli = Cli(shared_home, tmp_path_factory.mktemp("work"))
+    cli("run", "balenaos/busybox", "true", timeout=900)
+    return shared_home
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ _KERNEL_FOLDERS: Final = ("linux", "asm-generic", "mtd")
 _COMPILE: Final = (
     "-working-directory=/work",
     "-std=gnu99",
-    "-Os",
+    "-O2",
     "-funsigned-char",
     # BusyBox has its own of these, as its makefiles say.
     "-fno-builtin-printf",
