@@ -484,3 +484,27 @@ class TestShells:
         write(project, "HEALTHCHECK NONE")
         build(project)
         assert image_of(project).config.healthcheck.test == ("NONE",)  # type: ignore[union-attr]
+
+
+def test_with_a_real_shell(busybox_cli: Cli, tmp_path: Path) -> None:
+    lines = (
+        "ARG WORD=given",
+        "WORKDIR /srv",
+        'RUN echo "$WORD" | tr a-z A-Z >word && mkdir -p a/b; chmod 700 a; ln -s word link',
+        *("RUN <<EOF", "set -e", "for i in 1 2 3; do", "\techo $i", "done | wc -l", "EOF"),
+        *("RUN cat <<A >both; cat <<-'B' >>both", "$WORD", "A", "\t$WORD", "\tB"),
+        "RUN rm -r a /root && touch -d @5 word",
+        "RUN true | false; sh -c 'exit 3'; exit $(($? + 1))",
+    )
+    write(busybox_cli, *lines[:-1], base="FROM balenaos/busybox\n")
+    said = build(busybox_cli, environment={"SOURCE_DATE_EPOCH": "10"})
+    assert "] 3\n" in said
+    files = "cd /srv && cat word both && stat -c '%n %a %Y' * && ls -d / /root"
+    printed = busybox_cli("run", "t", "sh", "-c", files, status=1)
+    assert printed.stdout.split("\n") == [
+        *("GIVEN", "given", "$WORD", "both 644 10", "link 777 0", "word 644 5", "/", ""),
+    ]
+    write(busybox_cli, *lines, base="FROM balenaos/busybox\n")
+    said = build(busybox_cli, status=1, environment={"SOURCE_DATE_EPOCH": "10"})
+    assert said.count("CACHED") == 5
+    assert f"Balenafile:{len(lines) + 1}: the command ended with exit code 4" in said
