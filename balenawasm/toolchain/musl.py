@@ -9,6 +9,7 @@ the artifact `sysroot`:
     include/   musl's headers and ours
     lib/       crt1.o, libc.a and the empty archives that musl has for other names (libm.a ...);
                and what comes ready-made with LLVM: libsetjmp.a, libclang_rt.builtins.a
+    share/     musl's licence
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def sysroot_digest() -> Digest:
     """Return the digest that names the artifact."""
     texts = (str(SOURCE), *SOURCE.files.values(), *_FLAGS, *_SOURCES, *_EMPTY, *_READY_MADE)
     parts = [PART / name for name in ("arch", "crt", "include", "src")]
-    return digest_of(llvm_digest(), *texts, *parts, "1")
+    return digest_of(llvm_digest(), *texts, *parts, "2")
 
 
 def sysroot_artifact(toolchain: Toolchain) -> Path:
@@ -259,6 +260,9 @@ def install(tree: Path, llvm: Path, folder: Path) -> None:
         ignore = shutil.ignore_patterns("*.in")
         shutil.copytree(bits, include / "bits", dirs_exist_ok=True, ignore=ignore)
     lib.mkdir()
+    licences = folder / "share" / "licenses" / "musl"
+    licences.mkdir(parents=True)
+    shutil.copyfile(tree / "COPYRIGHT", licences / "COPYRIGHT")
     shutil.copyfile(tree / object_of("crt/crt1.c"), lib / "crt1.o")
     shutil.copyfile(tree / "obj" / "libc.a", lib / "libc.a")
     for name in _EMPTY:
