@@ -70,8 +70,9 @@ def find_program(
 ) -> Program:
     """Find a program as execvp(3) does.
 
-    ENOENT: nothing there; EACCES: no regular file; ENOEXEC: neither a WebAssembly module nor a
-    script; ELOOP: scripts that interpret each other.
+    ENOENT: nothing there; EACCES: no regular file, or no program and not executable either;
+    ENOEXEC: executable, and neither a WebAssembly module nor a script; ELOOP: scripts that
+    interpret each other.
     """
     refused: GuestError | None = None
     for candidate in _candidates(caller, name, cwd, environ):
@@ -134,7 +135,12 @@ def load_program(
         start = _start_of(location.node, caller)
         if start.startswith(WASM_MAGIC):
             return Program(location.path(), location.node.content(), prefix, asked)
-        interpreter, argument = _interpreter(start)
+        try:
+            interpreter, argument = _interpreter(start)
+        except GuestError:
+            if not location.node.stat().mode & 0o111:
+                raise GuestError(Errno.EACCES) from None
+            raise
         prefix = (interpreter, *argument, path, *prefix[1:])
         path = interpreter
     raise GuestError(Errno.ELOOP)

@@ -12,8 +12,9 @@ from balenawasm.wasi.errno import Errno, GuestError
 WASM = b"\0asm\1\0\0\0"
 
 
-def put(directory: Node, name: bytes, data: bytes) -> None:
+def put(directory: Node, name: bytes, data: bytes, mode: int = 0o755) -> None:
     file = directory.create(name)
+    file.set_mode(mode)
     file.open(NOBODY, OpenFlags(write=True)).write(NOBODY, [memoryview(data)])
 
 
@@ -29,6 +30,7 @@ def namespace() -> Namespace:
     app.mkdir(b"directory")
     put(app, b"text", b"hi")
     put(app, b"empty", b"")
+    put(app, b"notes", b"hi", 0o644)
     return Namespace(root)
 
 
@@ -71,6 +73,7 @@ def test_found(
         (b"./directory", Errno.EACCES),
         (b"./text", Errno.ENOEXEC),
         (b"./empty", Errno.ENOEXEC),
+        (b"./notes", Errno.EACCES),
         (b"script", Errno.ENOENT),
         (b"./" + b"x" * 256, Errno.ENAMETOOLONG),
         (b"./x\0", Errno.EINVAL),
