@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from balenawasm.build.image_build import BuildRequest, build_image, find_image
+from balenawasm.build.workbench import RunSettings
 from balenawasm.cli.build import open_workshop, source_date_epoch
 from balenawasm.cli.progress import BuildDisplay
 from balenawasm.oci.reference import Reference, parse_reference
@@ -76,5 +77,6 @@ def _service_image(
         build_args=service.build.args,
         target=service.build.target,
         source_date_epoch=source_date_epoch(),
+        run_settings=RunSettings(network=service.build.network),
     )
     return build_image(request, workshop, display)

@@ -92,14 +92,20 @@ class VolumeMount:
     nocopy: bool = False
 
 
+BUILD_NETWORKS = ("default", "host", "none")
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
-    """How a service's image is built; `context` and `balenafile` are absolute."""
+    """How a service's image is built; `context` and `balenafile` are absolute. `network` is what
+    RUN may reach, one of BUILD_NETWORKS.
+    """
 
     context: Path
     balenafile: Path
     args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
+    network: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

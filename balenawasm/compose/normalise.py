@@ -19,6 +19,7 @@ from balenawasm.compose.environment import read_environment, read_pairs, read_se
 from balenawasm.compose.limits import LIMIT_KEYS, read_limits
 from balenawasm.compose.model import (
     BRIDGE,
+    BUILD_NETWORKS,
     NETWORK_MODES,
     Build,
     Condition,
@@ -69,7 +70,7 @@ _SERVICE_KEYS = frozenset(
 )
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})\Z")
 _SIGNAL = re.compile(r"(?:SIG)?(?:[A-Z][A-Z0-9]{1,8}|RTMIN\+\d{1,2})\Z|[1-9]\d?\Z", re.ASCII)
-_BUILD_KEYS = frozenset({"args", "balenafile", "context", "dockerfile", "target"})
+_BUILD_KEYS = frozenset({"args", "balenafile", "context", "dockerfile", "network", "target"})
 _DEPENDENCY_KEYS = frozenset({"condition", "required"})
 _RETRIES = re.compile(r"on-failure:(\d{1,9})\Z", re.ASCII)
 
@@ -181,7 +182,15 @@ class ServiceReader:
             files.balenafile,
             {} if args is None else read_set_pairs(args, self._lookup),
             None if target is None else target.text(),
+            self._build_network(fields),
         )
+
+    def _build_network(self, fields: Mapping[str, Item]) -> str:
+        item = present(fields, "network")
+        if item is None or item.text() in BUILD_NETWORKS:
+            return BUILD_NETWORKS[0] if item is None else item.text()
+        self._warnings.add_at(item, "is not supported yet: RUN reaches nothing outside")
+        return BUILD_NETWORKS[0]
 
     def _depends_on(
         self, fields: Mapping[str, Item]

@@ -115,7 +115,6 @@ NOT_YET_BUILD = frozenset(
         "extra_hosts",
         "isolation",
         "labels",
-        "network",
         "no_cache",
         "platforms",
         "privileged",
