@@ -49,7 +49,7 @@ struct job {
 struct job *read_jobs(char *text, struct words *messages);
 
 /* driver.c, tools.c */
-void mend_linker_words(struct words *words);
+void mend_words(struct words *words);
 int drive(const char *name, int count, char **arguments);
 int run_tool(const char *name, int count, char **arguments);
 

@@ -105,11 +105,13 @@ static struct words clang_words(const char *name, int count, char **arguments)
 	return words;
 }
 
-/* Make the linker's relative paths absolute. Other words that look like paths are values of options
- * or name nothing. */
-void mend_linker_words(struct words *words)
+/* Make the relative paths of the linker or the assembler absolute: neither can be told the working
+ * directory. Other words that look like paths are values of options or name nothing. */
+void mend_words(struct words *words)
 {
-	static const char *const values[] = {"-z", "-m", "-e", "-u", "-y", "-mllvm", NULL};
+	static const char *const values[] = {
+		"-z", "-m", "-e", "-u", "-y", "-mllvm", "-main-file-name", "-x", "-triple", NULL,
+	};
 	if (in_root())
 		return;
 	for (size_t i = 1; i < words->count; i++) {
@@ -164,13 +166,13 @@ static int run_jobs(struct job *first, bool verbose)
 	int status = 0;
 	for (struct job *job = first; job; job = job->next) {
 		char **words = job->words.word;
-		bool links = is_linker(words[0]);
+		bool links = is_linker(words[0]), assembles = words[1] && !strcmp(words[1], "-cc1as");
 		if (needs_what_failed(first, job)) {
 			job->failed = true;
 			continue;
 		}
-		if (links)
-			mend_linker_words(&job->words);
+		if (links || assembles)
+			mend_words(&job->words);
 		if (verbose) {
 			for (char **word = words; *word; word++)
 				fprintf(stderr, " \"%s\"", *word);

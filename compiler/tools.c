@@ -92,6 +92,6 @@ int run_tool(const char *name, int count, char **arguments)
 	else
 		add_words(&words, count, arguments);
 	if (ends(name, "ld"))
-		mend_linker_words(&words);
+		mend_words(&words);
 	become(words.word);
 }

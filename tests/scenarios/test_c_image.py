@@ -99,6 +99,14 @@ def test_other_ways_to_say_it(project: Cli, tool: Tool) -> None:
     assert "other(void)" in tool("cc", "-E", "lib/other.c").stdout
     assert ".functype" in tool("cc", "-S", "lib/other.c", "-o", "-").stdout
     assert tool("cc", "--version").stdout.startswith("clang version 22")
+    (project.directory / "lib/answer.S").write_text(
+        "#define NAME answer\n\t.globl NAME\n\t.type NAME,@function\nNAME:\n"
+        "\t.functype NAME () -> (i32)\n\ti32.const 42\n\tend_function\n"
+    )
+    tool("cc", "-c", "answer.S", cwd="/src/lib")
+    assert "T answer" in tool("nm", "lib/answer.o").stdout
+    tool("cc", "-c", "-save-temps", "lib/other.c", "-o", "lib/saved.o")
+    assert (project.directory / "other.s").exists()
     # Files that a program inherits are not in the way of clang's own C library.
     tool("sh", "-c", "exec 3</dev/null 4</dev/null; cc -c lib/other.c && ar rcs lib/x.a other.o")
     assert (project.directory / "lib/x.a").exists()
