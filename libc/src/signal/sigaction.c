@@ -54,17 +54,18 @@ static void show(struct sigaction *old, const struct door_action *door, struct h
 int __libc_sigaction(int sig, const struct sigaction *restrict sa, struct sigaction *restrict old)
 {
 	struct door_action new, before;
-	struct handler handler = __handlers[sig];
+	struct handler handler = __handlers[sig], wanted = handler;
 	if (sa) {
 		new.kind = sa->sa_handler == SIG_DFL ? DEFAULT : sa->sa_handler == SIG_IGN ? IGNORED : CAUGHT;
 		new.flags = sa->sa_flags & KERNEL_FLAGS;
 		memcpy(&new.mask, &sa->sa_mask, sizeof new.mask);
-		/* First the handler: the signal may come before the call is over. */
-		__handlers[sig] = (struct handler){ { sa->sa_handler }, sa->sa_flags & ~KERNEL_FLAGS };
+		wanted = (struct handler){ { sa->sa_handler }, sa->sa_flags & ~KERNEL_FLAGS };
+		/* The signal may come before the call is over, so there is a handler as long as it is caught. */
+		if (new.kind == CAUGHT) __handlers[sig] = wanted;
 		if (new.kind == CAUGHT && !(sa->sa_flags & SA_RESTART)) __eintr_valid_flag = 1;
 	}
 	int r = door_sigaction(sig, sa ? &new : 0, old ? &before : 0);
-	if (r < 0 && sa) __handlers[sig] = handler;
+	__handlers[sig] = r < 0 ? handler : wanted;
 	if (r == 0 && old) show(old, &before, handler);
 	return __syscall_ret(r);
 }
