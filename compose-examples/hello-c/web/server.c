@@ -53,13 +53,22 @@ static int listening_socket(void)
 	return fd;
 }
 
+/* Copy the text's first word, cut off where there is no more room; what follows it. */
+static const char *take_word(const char *text, char *word, size_t room)
+{
+	size_t length = strcspn(text, " \r\n");
+	snprintf(word, room, "%.*s", (int)length, text);
+	text += length;
+	return text + (*text == ' ');
+}
+
 static void answer(int fd, const char *request)
 {
 	char method[16] = "", path[1024] = "", body[2048], head[512];
 	char when[64];
 	time_t now = time(NULL);
 	int found, length;
-	sscanf(request, "%15s %1023s", method, path);
+	take_word(take_word(request, method, sizeof method), path, sizeof path);
 	found = !strcmp(path, "/");
 	if (found)
 		length = snprintf(body, sizeof body, "Hello from C, visit %u\n", ++visits);
