@@ -261,6 +261,13 @@ static void usage(void) {
     char names[6][65];
     SAME(sys_uname(names), 0);
     CHECK(strcmp(names[0], "Linux") == 0 && strcmp(names[4], "wasm32") == 0);
+
+    char name[16];
+    SAME(sys_getcomm(name), 0);
+    CHECK(strcmp(name, "test.wasm") == 0);
+    SAME(sys_setcomm("a name of 20 letters", 20), 0);
+    SAME(sys_getcomm(name), 0);
+    CHECK(strcmp(name, "a name of 20 le") == 0);
 }
 
 static void scripts(void) {

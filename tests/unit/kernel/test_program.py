@@ -99,6 +99,11 @@ def test_the_content_is_the_files(namespace: Namespace) -> None:
 # Scripts.
 
 
+def test_a_link_keeps_its_name(namespace: Namespace) -> None:
+    program = load_program(namespace, NOBODY, b"/usr/bin/link", cwd=b"/", environ=())
+    assert (program.path, program.name) == (b"/usr/bin/tool", b"link")
+
+
 def script(namespace: Namespace, name: bytes, text: bytes) -> None:
     put(namespace.root.node.lookup(NOBODY, b"app"), name, text)
 
@@ -120,6 +125,7 @@ def test_scripts(namespace: Namespace, text: bytes, prefix: tuple[bytes, ...]) -
     program = load_program(namespace, NOBODY, b"/app/s", cwd=b"/app", environ=())
     assert program.path == b"/app/tool"
     assert program.prefix == prefix
+    assert program.name == b"s"
     assert program.arguments([b"zero", b"one", b""])[-3:] == (b"/app/s", b"one", b"")
 
 

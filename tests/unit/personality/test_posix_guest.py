@@ -98,6 +98,8 @@ def test_an_fd_that_is_not_open_is_ebadf(guest: PosixGuest, name: str) -> None:
 HOSTILE = {
     "attach": None,  # no pointers
     "uname": (NOWHERE,),
+    "getcomm": (NOWHERE,),
+    "setcomm": (NOWHERE, 10),
     "getcwd": (NOWHERE, 100),
     "chdir": (NOWHERE, 10),
     "openat": (FDCWD, NOWHERE, 10, 0o101, 0o644),

@@ -26,6 +26,8 @@ DOOR(getsid) int sys_getsid(int);
 DOOR(setsid) int sys_setsid(void);
 DOOR(kill) int sys_kill(int, int);
 DOOR(uname) int sys_uname(void *);
+DOOR(getcomm) int sys_getcomm(char *);
+DOOR(setcomm) int sys_setcomm(const char *, int);
 DOOR(sigaction) int sys_sigaction(int, const void *, void *);
 DOOR(sigwords) int sys_sigwords(int, int, const void *, int);
 DOOR(sigprocmask) int sys_sigprocmask(int, const void *, void *);
