@@ -2,6 +2,7 @@
 
     rootfs/bin/busybox      the module
     rootfs/bin/cat …        links to /bin/busybox, where BusyBox installs its applets
+    rootfs/usr/share/licenses/busybox/LICENSE
     applets                 their names, one a line
 
 BusyBox's own make decides what is compiled and makes the generated headers. Its compiler is a
@@ -82,7 +83,7 @@ def busybox_digest() -> Digest:
     version = _KERNEL_HEADERS / "linux" / "version.h"
     kernel = version.read_text(encoding="utf-8") if version.exists() else ""
     words = (*_COMPILE, *_LINK, *TARGET.compile, *TARGET.link, *TARGET.libraries)
-    return digest_of(source_digest(), sysroot_digest(), *words, _RECORDER, kernel, "1")
+    return digest_of(source_digest(), sysroot_digest(), *words, _RECORDER, kernel, "2")
 
 
 def busybox_artifact(toolchain: Toolchain) -> Path:
@@ -107,6 +108,9 @@ def busybox_artifact(toolchain: Toolchain) -> Path:
             source = tree / "source"
             links = (source / "busybox.links").read_text(encoding="utf-8").split()
             lay_out(source / "busybox.wasm", links, folder)
+            license_ = folder / "rootfs" / "usr" / "share" / "licenses" / "busybox" / "LICENSE"
+            license_.parent.mkdir(parents=True)
+            shutil.copyfile(source / "LICENSE", license_)
 
     return toolchain.cache.obtain(NAME, busybox_digest(), make)
 
