@@ -1,4 +1,5 @@
-/* The hottest calls of WASI preview 1 in C, without the interpreter and its lock.
+/* The hottest calls of WASI preview 1, and of the POSIX door (accelerator_posix.c), in C, without the interpreter
+ * and its lock.
  *
  * Each function here has the engine's type of an unchecked host function. It handles the plain case completely:
  * a known fd, valid pointers, data that is there (or can be waited for with a wake-up in the poll set). Whatever
@@ -48,8 +49,7 @@ EXPORT void accelerator_enter(struct process *process)
 
 /* Memory. */
 
-/* The buffers of an iovec array; their number, or 0 when Python has to look: none, too many, too large, outside. */
-static int vectors(struct process *p, uint32_t pointer, uint32_t count, struct iovec *out)
+int vectors(struct process *p, uint32_t pointer, uint32_t count, struct iovec *out)
 {
     uint64_t total = 0;
     if (count == 0 || count > BUFFERS_MAX)
@@ -100,9 +100,17 @@ static int nonblocking(const struct file *file)
     return (__atomic_load_n(&file->flags, __ATOMIC_RELAXED) & NONBLOCK) != 0;
 }
 
-static int host_error(int number)
+int wasi_error(int number)
 {
-    int known = number > 0 && number < 256 ? from_host[number] : 0;
+    return number > 0 && number < 256 ? from_host[number] : 0;
+}
+
+/* What a preview 1 call answers after `take` or `give`. */
+static int answer(int number)
+{
+    if (number <= 0)
+        return number; /* SUCCESS, TO_PYTHON */
+    int known = wasi_error(number);
     return known ? known : EIO_;
 }
 
@@ -124,8 +132,7 @@ static int ready_now(int fd, short events)
     return poll(&set, 1, 0) > 0;
 }
 
-/* An errno of WASI and the number of bytes, or TO_PYTHON, with nothing taken. */
-static int take(struct process *p, struct file *file, struct iovec *vector, int count, int flags, uint32_t *size)
+int take(struct process *p, struct file *file, struct iovec *vector, int count, int flags, uint32_t *size)
 {
     ssize_t got;
     int fd = file->fd;
@@ -145,7 +152,7 @@ static int take(struct process *p, struct file *file, struct iovec *vector, int 
     }
     if (file->kind == POLITE_STREAM && !ready_now(fd, POLLIN)) {
         if (nonblocking(file))
-            return EAGAIN_;
+            return EAGAIN;
         if (!ready(p, fd, POLLIN))
             return TO_PYTHON;
     }
@@ -163,9 +170,9 @@ static int take(struct process *p, struct file *file, struct iovec *vector, int 
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN)
-            return host_error(errno);
+            return errno;
         if (nonblocking(file))
-            return EAGAIN_;
+            return EAGAIN;
         if (!ready(p, fd, POLLIN))
             return TO_PYTHON;
     }
@@ -207,8 +214,8 @@ static ssize_t give_once(struct file *file, struct iovec *vector, int count)
                    MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Everything, unless NONBLOCK is set; part of it when something happens half-way. As `take`. */
-static int give(struct process *p, struct file *file, struct iovec *vector, int count, uint32_t *size)
+/* Everything, unless NONBLOCK is set; part of it when something happens half-way. */
+int give(struct process *p, struct file *file, struct iovec *vector, int count, uint32_t *size)
 {
     uint32_t total = 0;
     int polite = file->kind == POLITE_STREAM;
@@ -233,9 +240,9 @@ static int give(struct process *p, struct file *file, struct iovec *vector, int 
         if (total)
             break;
         if (error == EAGAIN && nonblocking(file))
-            return EAGAIN_;
+            return EAGAIN;
         /* EPIPE comes again, and for some with a signal. */
-        return error == EAGAIN || error == EPIPE ? TO_PYTHON : host_error(error);
+        return error == EAGAIN || error == EPIPE ? TO_PYTHON : error;
     }
     *size = total;
     return SUCCESS;
@@ -297,7 +304,7 @@ static int reading(struct process *p, uint32_t fd, uint32_t pointer, uint32_t co
     if (socket_only && slot->file->kind != SOCKET)
         return TO_PYTHON;
     int buffers = vectors(p, pointer, count, vector);
-    int errno_ = buffers ? take(p, slot->file, vector, buffers, flags, &size) : TO_PYTHON;
+    int errno_ = buffers ? answer(take(p, slot->file, vector, buffers, flags, &size)) : TO_PYTHON;
     if (errno_ == SUCCESS)
         memcpy(result, &size, sizeof size);
     return errno_;
@@ -314,7 +321,7 @@ static int writing(struct process *p, uint32_t fd, uint32_t pointer, uint32_t co
     if (socket_only && slot->file->kind != SOCKET)
         return TO_PYTHON;
     int buffers = vectors(p, pointer, count, vector);
-    int errno_ = buffers ? give(p, slot->file, vector, buffers, &size) : TO_PYTHON;
+    int errno_ = buffers ? answer(give(p, slot->file, vector, buffers, &size)) : TO_PYTHON;
     if (errno_ == SUCCESS)
         memcpy(result, &size, sizeof size);
     return errno_;

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ABI 2 /* changes with the records below and with the list of functions */
+#define ABI 3 /* changes with the records below and with the list of functions */
 #define EXPORT __attribute__((visibility("default")))
 
 enum kind { UNKNOWN, SLOW, STREAM, POLITE_STREAM, SOCKET, LISTENER, MAPPED, HOST_FILE };
@@ -28,7 +28,7 @@ enum {
     PROMISED = 4096,      /* PIPE_BUF: what a pipe takes once poll says it is writable */
 };
 
-enum { SUCCESS = 0, EAGAIN_ = 6, EIO_ = 29 }; /* WASI's numbers */
+enum { SUCCESS = 0, EIO_ = 29 }; /* WASI's numbers */
 enum { FD_READ = 1 << 1, FD_SEEK = 1 << 2, FD_TELL = 1 << 5, FD_WRITE = 1 << 6 };
 enum { POLL_FD_READWRITE = 1 << 27, SOCK_ACCEPT = 1 << 29 };
 enum { NONBLOCK = 1 << 2, RECV_PEEK = 1 };
@@ -91,6 +91,19 @@ extern HIDDEN __thread struct process *current;
 
 /* What an fd stands for, when it is known and plain; else NULL. */
 HIDDEN struct slot *slot_of(struct process *p, uint32_t fd);
+
+/* The buffers of an iovec array; their number, or 0 when Python has to look: none, too many, too large, outside. */
+HIDDEN int vectors(struct process *p, uint32_t pointer, uint32_t count, struct iovec *out);
+
+/* Move bytes from or to an open file: 0 and how many, an errno of the host, or TO_PYTHON with none moved. */
+HIDDEN int take(struct process *p, struct file *file, struct iovec *vector, int count, int flags, uint32_t *size);
+HIDDEN int give(struct process *p, struct file *file, struct iovec *vector, int count, uint32_t *size);
+
+/* The errno of WASI for one of the host's; 0 when it has none. */
+HIDDEN int wasi_error(int number);
+
+/* Poll; UINT64_MAX nanoseconds are for ever. */
+HIDDEN int poll_host(struct pollfd *set, nfds_t count, uint64_t timeout);
 
 static inline int calm(struct process *p)
 {

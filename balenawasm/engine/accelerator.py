@@ -2,7 +2,7 @@
 and files.
 
 It is optional: without a compiler at install time there is none, and every call goes to its Python
-handler, which costs only speed. The C part handles the plain cases of some preview 1 calls and
+handler, which costs only speed. The C part handles the plain cases of some calls and
 hands the rest to the handler; see there for the rules that keep both coherent.
 
 The three records here are the C part's whole view. They are ctypes structures whose addresses C
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from balenawasm.kernel.process import Process
     from balenawasm.vfs.description import Description
 
-_ABI: Final = 2
+_ABI: Final = 3
 _FIRST_SLOTS: Final = 16
 _SLOTS_MAX: Final = 1024
 """Fds above are never accelerated."""

@@ -38,7 +38,7 @@ static int subscribe(struct process *p, const uint8_t *record, struct subscripti
     return 1;
 }
 
-static int poll_host(struct pollfd *set, nfds_t count, uint64_t timeout)
+int poll_host(struct pollfd *set, nfds_t count, uint64_t timeout)
 {
     struct timespec time = {(time_t)(timeout / 1000000000u), (long)(timeout % 1000000000u)};
     return ppoll(set, count, timeout == UINT64_MAX ? NULL : &time, NULL);

@@ -29,7 +29,9 @@ _POINTER: Final = 8
 _SECONDS_MAX: Final = (1 << 63) // NS_PER_SECOND
 
 
-def posix(handler: Handler, signature: str, note: str = "", *, restarts: bool = True) -> Syscall:
+def posix(
+    handler: Handler, signature: str, note: str = "", *, restarts: bool = True, fast: bool = False
+) -> Syscall:
     """A call of the door, called as its handler less a trailing underscore.
 
     `restarts` False: a handler that returns leaves EINTR even with SA_RESTART, as signal(7) says.
@@ -42,6 +44,7 @@ def posix(handler: Handler, signature: str, note: str = "", *, restarts: bool = 
         encode=answer_of,
         delivers=True,
         restarts=restarts,
+        fast=fast,
     )
 
 

@@ -245,10 +245,15 @@ def _readable_bytes(description: Description) -> int:
 
 SYSCALLS: Final = (
     posix(close, "i"),
-    posix(read, "iii"),
-    posix(write, "iii", "EPIPE comes with SIGPIPE. A blocking stream takes everything."),
-    posix(readv, "iii", "At most 1024 buffers and 2 GiB in one call: EINVAL."),
-    posix(writev, "iii", "As `write`; at most 1024 buffers and 2 GiB in one call: EINVAL."),
+    posix(read, "iii", fast=True),
+    posix(write, "iii", "EPIPE comes with SIGPIPE. A blocking stream takes everything.", fast=True),
+    posix(readv, "iii", "At most 1024 buffers and 2 GiB in one call: EINVAL.", fast=True),
+    posix(
+        writev,
+        "iii",
+        "As `write`; at most 1024 buffers and 2 GiB in one call: EINVAL.",
+        fast=True,
+    ),
     posix(pread, "iiiq"),
     posix(pwrite, "iiiq"),
     posix(lseek, "iqii", "SEEK_SET, SEEK_CUR, SEEK_END. EINVAL for directories."),

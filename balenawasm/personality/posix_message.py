@@ -193,12 +193,14 @@ SYSCALLS: Final = (
         sendto,
         "iiiiii",
         "MSG_DONTWAIT, MSG_NOSIGNAL; others are EOPNOTSUPP. EPIPE comes with SIGPIPE.",
+        fast=True,
     ),
     posix(sendmsg, "iii", "As `sendto`. SCM_RIGHTS passes open files, at most 64, over AF_UNIX."),
     posix(
         recvfrom,
         "iiiiii",
         "MSG_PEEK, MSG_WAITALL, MSG_DONTWAIT, MSG_TRUNC; others are EOPNOTSUPP.",
+        fast=True,
     ),
     posix(recvmsg, "iii", "As `recvfrom`. SCM_RIGHTS, MSG_CMSG_CLOEXEC, MSG_CTRUNC."),
 )

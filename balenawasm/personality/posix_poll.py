@@ -103,6 +103,7 @@ SYSCALLS: Final = (
         "POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM; POLLERR, POLLHUP, POLLNVAL in the answer. No "
         "more entries than open files are allowed: EINVAL. Times round up to milliseconds.",
         restarts=False,
+        fast=True,
     ),
     posix(
         clock_nanosleep,

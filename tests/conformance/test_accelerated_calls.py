@@ -31,6 +31,7 @@ from balenawasm.kernel.outcome import Exited, Outcome, Signaled
 from balenawasm.kernel.pipe import make_pipe
 from balenawasm.kernel.program import Program
 from balenawasm.kernel.stream import Stream
+from balenawasm.personality import posix
 from balenawasm.personality.preview1 import TABLE
 from balenawasm.vfs.filesystems.hostdir import HostDirectory
 from balenawasm.vfs.filesystems.image import ImageFs
@@ -78,7 +79,10 @@ class World:
 
     def __init__(self, place: Path, cache: CodeCache, *, accelerated: bool) -> None:
         self.handled = 0
-        tables = {MODULE: {name: self._counted(call) for name, call in TABLE.items()}}
+        tables = {
+            module: {name: self._counted(call) for name, call in table.items()}
+            for module, table in ((MODULE, TABLE), (posix.MODULE, posix.TABLE))
+        }
         machine = Machine(cache, tables, accelerated=accelerated)
         machine.log = self._log
         self.lines: list[str] = []
