@@ -13,8 +13,3 @@ struct if_nameindex *if_nameindex(void)
 	if (__network_address(&address)) list[1] = (struct if_nameindex){ NETWORK, network };
 	return list;
 }
-
-void if_freenameindex(struct if_nameindex *list)
-{
-	free(list);
-}
