@@ -15,7 +15,8 @@ int main(void) {
     struct ifaddrs *all;
     SAY(getifaddrs(&all));
     for (struct ifaddrs *p = all; p; p = p->ifa_next) {
-        if (!p->ifa_addr || p->ifa_addr->sa_family != AF_INET || strcmp(p->ifa_name, "lo")) continue;
+        if (strcmp(p->ifa_name, "lo") || !p->ifa_addr || p->ifa_addr->sa_family != AF_INET)
+            continue;
         TEXT(inet_ntoa(((struct sockaddr_in *)p->ifa_addr)->sin_addr));
         TEXT(inet_ntoa(((struct sockaddr_in *)p->ifa_netmask)->sin_addr));
         HOLDS(p->ifa_flags & IFF_LOOPBACK);
