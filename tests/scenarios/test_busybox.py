@@ -119,6 +119,14 @@ def shell(cli: Cli) -> UserTerminal:
     )
 
 
+def start(user: UserTerminal, command: str) -> None:
+    """Run a command, and wait until the shell has left its line editor: what is typed before that
+    is the editor's.
+    """
+    user.type(f"echo sta''rts; {command}\r")
+    user.expect("\nstarts\n")
+
+
 def test_line_editing_and_history(busybox_cli: Cli) -> None:
     with shell(busybox_cli) as user:
         user.expect(PROMPT)
@@ -142,8 +150,7 @@ def test_jobs(busybox_cli: Cli) -> None:
         user.type("sleep 500 | cat &\r")
         user.expect("[1] ")
         user.expect(PROMPT)
-        user.type("cat\r")
-        user.expect("cat\n")
+        start(user, "cat")
         user.type("echoed\r")
         user.expect("echoed\nechoed\n")
         user.type("\x1a")
@@ -155,8 +162,7 @@ def test_jobs(busybox_cli: Cli) -> None:
         user.expect("[2] ")
         user.expect("Stopped")
         user.expect(PROMPT)
-        user.type("fg %2\r")
-        user.expect("fg %2\n")
+        start(user, "fg %2")
         user.type("again\r")
         user.expect("again\nagain\n")
         user.type("\x04")
@@ -172,14 +178,12 @@ def test_ctrl_c_ends_programs_pipelines_and_busy_loops(busybox_cli: Cli) -> None
     with shell(busybox_cli) as user:
         user.expect(PROMPT)
         for command in ("sleep 500", "sleep 500 | cat", "while :; do :; done", "yes >/dev/null"):
-            user.type(f"{command}; echo not\\ reached\r")
-            user.expect("reached\n")
+            start(user, f"{command}; echo rea''ched")
             user.type("\x03")
-            assert b"not reached" not in user.expect(PROMPT)
+            assert b"reached" not in user.expect(PROMPT)
         user.type("trap 'echo cau''ght; exit 4' INT\r")
         user.expect(PROMPT)
-        user.type("while :; do :; done\r")
-        user.expect("done\n")
+        start(user, "while :; do :; done")
         user.type("\x03")
         user.expect("caught\n")
         assert user.wait() == 4
