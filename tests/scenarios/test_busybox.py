@@ -65,7 +65,9 @@ def test_the_applets(busybox_cli: Cli) -> None:
 
 def test_what_the_system_shows(busybox_cli: Cli) -> None:
     script = (
-        "sleep 50 & ps -o pid,comm | grep sleep; pidof sleep >/dev/null && echo has a pid;"
+        # A process is called "exe" until it has found out which applet it is.
+        "sleep 50 & until pidof sleep >/dev/null; do usleep 10000; done;"
+        "ps -o pid,comm | grep sleep; echo has a pid;"
         "df / | tail -1; free | grep -c Mem; top -bn1 | grep -c ' sleep 50$';"
         "id -un; hostname; uptime | grep -c load; killall sleep"
     )
