@@ -214,11 +214,22 @@ static ssize_t give_once(struct file *file, struct iovec *vector, int count)
                    MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+static size_t length_of(const struct iovec *vector, int count)
+{
+    size_t length = 0;
+    for (int i = 0; i < count; i++)
+        length += vector[i].iov_len;
+    return length;
+}
+
 /* Everything, unless NONBLOCK is set; part of it when something happens half-way. */
 int give(struct process *p, struct file *file, struct iovec *vector, int count, uint32_t *size)
 {
     uint32_t total = 0;
     int polite = file->kind == POLITE_STREAM;
+    /* Without the fd that Python makes for the first wait, what does not fit at once could not wait for the rest. */
+    if (p->wake_fd < 0 && !nonblocking(file) && file->kind != HOST_FILE && length_of(vector, count) > PROMISED)
+        return TO_PYTHON;
     skip(&vector, &count, 0);
     while (count) {
         int error = EAGAIN;

@@ -273,6 +273,8 @@ class Calls:
             lines.append(
                 f"(i32.store (i32.const {RESULTS + 4 * index}) {text_of(name, arguments)})"
             )
+            if name == "clock_time_get":  # a later write could carry the time to where it counts
+                lines.append(f"(i64.store (i32.const {CLOCK_AT}) (i64.const 0))")
             if self.random.random() < 0.01:
                 lines.append("(drop (memory.grow (i32.const 1)))")
         data = "".join(f"\\{byte:02x}" for byte in self.memory())
@@ -458,3 +460,25 @@ def test_an_offset_is_one_whoever_moves_it(world: World) -> None:
     description.release()
     writing.release()
     assert process.wait_exit(LONG) == Exited(0)
+
+
+@pytest.mark.parametrize("kind", ["fd_write", "sock_send"])
+def test_the_first_write_is_whole_however_long(world: World, kind: str) -> None:
+    """It waits for the rest though nothing has blocked before; the guest ends with what is left."""
+    mine, other = ends(world, kind)
+    other.retain()
+    length = 5 << 20
+    wasm = wat_to_wasm(f"""(module {imports(*NAMES.split(), "proc_exit")}
+        (memory (export "memory") 100)
+        (func (export "_start")
+          (i32.store (i32.const 0) (i32.const 1024))
+          (i32.store (i32.const 4) (i32.const {length}))
+          {WAITING[kind]}
+          (call $proc_exit (i32.ne (i32.load (i32.const 8)) (i32.const {length})))))""")
+    process = world.start(wasm, {0: mine})
+    left = length
+    while left and process.outcome is None:
+        with contextlib.suppress(BlockingIOError):
+            left -= len(os.read(other.host_fd, 1 << 20))
+    assert process.wait_exit(LONG) == Exited(0)
+    other.release()
