@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool starts(const char *text, const char *with)
@@ -159,6 +160,16 @@ static bool needs_what_failed(const struct job *first, const struct job *job)
 	return false;
 }
 
+/* What is linked may be run: as the linker does elsewhere, which cannot here, for WASI has no modes. */
+static void make_executable(const char *path)
+{
+	struct stat found;
+	mode_t mask = umask(0);
+	umask(mask);
+	if (path && !stat(path, &found) && S_ISREG(found.st_mode))
+		chmod(path, 0777 & ~mask);
+}
+
 /* Run the jobs; the first status that is not 0 is the compiler's. Those that do not need what failed
  * are run all the same, as clang does. */
 static int run_jobs(struct job *first, bool verbose)
@@ -179,6 +190,8 @@ static int run_jobs(struct job *first, bool verbose)
 			fputc('\n', stderr);
 		}
 		int code = run(words, !links);
+		if (!code && links)
+			make_executable(job->output);
 		if (!code)
 			continue;
 		job->failed = true;

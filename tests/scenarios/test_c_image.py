@@ -69,7 +69,7 @@ def test_sources_become_a_program(project: Cli, tool: Tool) -> None:
     assert tool("cc", "-Wall", "main.c", "lib/other.c", "-o", "program.wasm").stderr == ""
     assert output(project, "program.wasm", "a") == "a other main.c 7\n"
     tool("cc", "main.c", "lib/other.c")
-    assert (project.directory / "a.out").exists()
+    assert (project.directory / "a.out").stat().st_mode & 0o777 == 0o755
 
 
 def test_objects_archives_and_libraries(project: Cli, tool: Tool) -> None:
@@ -84,6 +84,7 @@ def test_objects_archives_and_libraries(project: Cli, tool: Tool) -> None:
     before = (project.directory / "one.wasm").stat().st_size
     tool("strip", "one.wasm")
     assert (project.directory / "one.wasm").stat().st_size < before
+    assert (project.directory / "one.wasm").stat().st_mode & 0o777 == 0o755
     assert output(project, "one.wasm") == "- other main.c 7\n"
     (project.directory / "other.o").unlink()
     tool("ar", "x", "lib/libother.a")
