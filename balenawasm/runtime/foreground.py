@@ -182,6 +182,10 @@ def _pass_on_signals(container: Container, inbox: _Inbox) -> None:
             if container.bundle.tty and signo in _TYPED:
                 container.signal_terminal(container.init, signo)
                 continue
+            if container.bundle.tty and signo == signal.SIGHUP:
+                # The terminal is gone. A shell waits for its job in the foreground, which Linux
+                # would tell when the shell has gone.
+                container.signal_terminal(container.init, signo)
             insisted += signo in _INSISTED
             if signo == _WAKE:
                 continue

@@ -221,3 +221,11 @@ def test_vi_and_less(busybox_cli: Cli) -> None:
         user.expect(PROMPT)
         user.type("\x04")
         assert user.wait() == 0
+
+
+def test_a_terminal_that_goes_away_ends_the_shell_and_its_job(busybox_cli: Cli) -> None:
+    with shell(busybox_cli) as user:
+        user.expect(PROMPT)
+        start(user, "sleep 500")
+        user.process.kill()  # what relays between the two terminals: nobody can type any more
+    assert wait_for_no_process(busybox_cli.home) == {}
