@@ -135,7 +135,7 @@ def test_subprocess_run(run: Callable[..., list[str]]) -> None:
         "FileNotFoundError nosuch",
         "FileNotFoundError /nosuch/x",
         "PermissionError /app",
-        "OSError /app/log",
+        "PermissionError /app/log",
         "FileNotFoundError /no",
         "preexec_fn is not supported",
     ]
