@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PACKAGE = Path(balenawasm.__path__[0])
 COMMAND = Path(sys.executable).with_name("balenawasm")
 
+# A job that a shell started in the background ignores SIGINT, and so would all the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True)
 class Cli:
