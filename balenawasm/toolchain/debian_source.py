@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock
+from balenawasm.build.package_client import run_client
 from balenawasm.digest import hex_of, sha256_file
 from balenawasm.record import NamedTuple
 from balenawasm.toolchain.archives import unpack_tar
@@ -186,17 +187,7 @@ def _run(
     words: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            words,
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_APT_SECONDS,
-        )
+        return run_client(words, environment, folder=folder, seconds=_APT_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourcePackageError(f"{os.path.basename(words[0])} does not work: {error}") from error  # noqa: PTH119
 

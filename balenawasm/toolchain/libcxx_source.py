@@ -15,7 +15,6 @@ Locks: `pip.lock` in the downloads, exclusive while something is fetched.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balenawasm.atomicfile import TEMPORARY_PREFIX, file_lock
+from balenawasm.build.package_client import run_client
 from balenawasm.digest import hex_of, sha256_file
 from balenawasm.toolchain.artifacts import ToolchainError
 
@@ -92,16 +92,8 @@ def _fetch(downloads: Path, environment: Mapping[str, str], reporter: Reporter) 
 
 def _download(folder: Path, environment: Mapping[str, str]) -> None:
     words = ("download", "--quiet", "--no-deps", "--only-binary=:all:", "--platform", PLATFORM)
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", *words, PACKAGE],
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    done = run_client([*pip, *words, PACKAGE], environment, folder=folder)
     if done.returncode != 0:
         reason = "\n".join(done.stderr.strip().splitlines()[-_SHOWN_LINES:])
         raise LibcxxSourceError(

@@ -155,17 +155,25 @@ def opening(path: int, result: int = SCRATCH) -> list[int]:
     return [3, 0, TEXTS + 16 * path, len(PATHS[path]), made, rights, 0, 0, result]
 
 
-def text_of(name: str, arguments: list[int]) -> str:
-    """One call; its errno is on the stack."""
+def call_of(name: str, signature: str, arguments: list[int]) -> str:
+    """One call; its answer is on the stack."""
     constants = " ".join(
         f"({'i64' if letter == 'q' else 'i32'}.const {value})"
-        for letter, value in zip(SIGNATURES[name], arguments, strict=True)
+        for letter, value in zip(signature, arguments, strict=True)
     )
     return f"(call ${name} {constants})"
 
 
-class Calls:
-    """Random calls."""
+def text_of(name: str, arguments: list[int]) -> str:
+    """One call of preview 1; its errno is on the stack."""
+    return call_of(name, SIGNATURES[name], arguments)
+
+
+class Choices:
+    """What random calls are chosen by."""
+
+    FDS: tuple[int, ...]
+    """The fds of unlikely calls."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -176,7 +184,13 @@ class Calls:
     def fd(self, *likely: int) -> int:
         if likely and self.random.random() < 0.9:
             return self.pick(*likely)
-        return self.pick(*2 * (0, 2, 4, 4, 5, 5, 6, 6, 7, 8, 9), 10, 3, 100, 1 << 31)
+        return self.pick(*self.FDS)
+
+
+class Calls(Choices):
+    """Random calls."""
+
+    FDS = (*2 * (0, 2, 4, 4, 5, 5, 6, 6, 7, 8, 9), 10, 3, 100, 1 << 31)
 
     def place(self) -> int:
         """Where a result goes: mostly somewhere harmless, sometimes at or over an end."""

@@ -4,12 +4,11 @@ test_accelerated_calls.py, whose containers and files these guests use.
 
 from __future__ import annotations
 
-import random
 import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from test_accelerated_calls import DUMP, PAGE, PATHS, POLITE, World, perform
+from test_accelerated_calls import DUMP, PAGE, PATHS, POLITE, Choices, World, call_of, perform
 
 from balenawasm.engine import accelerator
 from balenawasm.engine.code_cache import CodeCache
@@ -38,27 +37,14 @@ CALLS = 300
 
 
 def call(name: str, arguments: list[int]) -> str:
-    """One call; its answer is on the stack."""
-    constants = " ".join(
-        f"({'i64' if letter == 'q' else 'i32'}.const {value})"
-        for letter, value in zip(TABLE[name].signature, arguments, strict=True)
-    )
-    return f"(call ${name} {constants})"
+    """One call of the door; its answer is on the stack."""
+    return call_of(name, TABLE[name].signature, arguments)
 
 
-class Calls:
+class Calls(Choices):
     """Random calls."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def pick(self, *choices: int) -> int:
-        return self.random.choice(choices)
-
-    def fd(self, *likely: int) -> int:
-        if likely and self.random.random() < 0.9:
-            return self.pick(*likely)
-        return self.pick(0, 2, 3, 4, 5, 6, 7, 8, 9, POLITE, 100, 1 << 31)
+    FDS = (0, 2, 3, 4, 5, 6, 7, 8, 9, POLITE, 100, 1 << 31)
 
     def buffer(self) -> tuple[int, int]:
         if self.random.random() < 0.95:
